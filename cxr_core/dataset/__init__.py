@@ -1,0 +1,1 @@
+"""Images on disk: scanning, labels, duplicates, splits, the pixel cache, phantoms."""

@@ -1,0 +1,1 @@
+"""From a file's bytes to the canonical frame: decoding, the one preprocessing, quality rules."""

@@ -1,0 +1,1 @@
+"""Networks: backbones, pretrained weights, the classifier, losses, export."""

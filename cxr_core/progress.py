@@ -1,0 +1,56 @@
+"""Progress of long work: a bar with rate and ETA in a terminal, log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+__all__ = ["Advance", "Log", "progress"]
+
+Advance = Callable[[int], None]
+Log = Callable[[str], None]
+
+_LOG_EVERY_SECONDS = 5.0  # often enough to see life, seldom enough to keep the event log small
+
+_logger = logging.getLogger("cxr")
+
+
+@contextmanager
+def progress(total: int, what: str, unit: str = "images", log: Log | None = None) -> Iterator[Advance]:
+    """Show how far a loop has come.
+
+    Args:
+        total: number of units planned, >= 0.
+        what: what is being done, for example ``"decoding"``.
+        unit: name of one unit, in the plural.
+        log: where log lines go (Dagster passes ``context.log.info``). Without it: a bar where standard error
+            is a terminal, otherwise lines of the ``cxr`` logger.
+
+    Yields:
+        A function that is told how many more units are done. It may be called from one thread at a time.
+    """
+    if log is None and sys.stderr.isatty():
+        with tqdm(total=total, desc=what, unit=f" {unit}", file=sys.stderr, leave=False) as bar:
+            yield lambda done: bar.update(done) and None
+        return
+    say = log or _logger.info
+    start = last = time.monotonic()
+    count = 0
+
+    def advance(done: int) -> None:
+        nonlocal count, last
+        count += done
+        now = time.monotonic()
+        if now - last >= _LOG_EVERY_SECONDS:
+            last = now
+            rate = count / (now - start)
+            left = (total - count) / rate if rate else float("inf")
+            say(f"{what}: {count}/{total} {unit}, {rate:.1f}/s, about {left:.0f} s left")
+
+    yield advance
+    say(f"{what}: {count}/{total} {unit} in {time.monotonic() - start:.1f} s")

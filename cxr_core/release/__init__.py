@@ -1,0 +1,1 @@
+"""Release: the promotion gate, the model package, prediction from a package."""

@@ -1,0 +1,1 @@
+"""Robustness: corruptions in the canonical frame and what they cost."""

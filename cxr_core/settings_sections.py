@@ -1,0 +1,181 @@
+"""Sections of the settings: every constant with its source, in its description."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "AugmentationSettings",
+    "DuplicateSettings",
+    "ExplainSettings",
+    "GateSettings",
+    "LossSettings",
+    "ModelSettings",
+    "PreprocessingSettings",
+    "QualitySettings",
+    "ReleaseSettings",
+    "RobustnessSettings",
+    "Section",
+    "ServiceSettings",
+    "SplitSettings",
+    "TrainingSettings",
+    "TuningSettings",
+]
+
+
+class Section(BaseModel):
+    """Base of the sections: immutable, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PreprocessingSettings(Section):
+    """The one preprocessing (report 2.4)."""
+
+    size: int = Field(224, ge=32, le=1024, description="side of the square frame, pixels; report 2.4")
+    clahe: bool = Field(False, description="contrast-limited equalisation of each film; report 2.4 calls it optional")
+    clahe_clip_limit: float = Field(2.0, gt=0, description="CLAHE clip limit; report 2.4")
+    clahe_tiles: int = Field(8, ge=1, description="CLAHE tiles a side; report 2.4")
+
+
+class QualitySettings(Section):
+    """Which images are quarantined or flagged (report 2.3, 2.5; TRAPS 4)."""
+
+    min_side: int = Field(128, ge=1, description="shortest side accepted, pixels; report 2.5")
+    max_side: int = Field(16384, ge=1, description="longest side decoded, pixels; three times the report's 4,992 (2.3)")
+    max_pixels: int = Field(89_478_485, ge=1, description="pixels decoded at most; Pillow's own bomb limit")
+    under_exposed_mean: float = Field(50.0, description="mean grey below it is flagged, 0-255; report 2.3")
+    over_exposed_mean: float = Field(200.0, description="mean grey above it is flagged, 0-255; report 2.3")
+    near_uniform_std: float = Field(5.0, description="grey standard deviation below it is quarantined; two orders of "
+                                    "noise (report 5.1, sigma .02 = 5 levels): nothing but noise is left")
+    min_aspect: float = Field(0.5, description="width / height below it is quarantined; issue of this rule")
+    max_aspect: float = Field(2.0, description="width / height above it is quarantined; issue of this rule")
+    tint_levels: float = Field(6.0, description="mean channel spread above it is flagged, 0-255; grey JPEG stays below 3")
+
+
+class DuplicateSettings(Section):
+    """Near-duplicate search (TRAPS 3)."""
+
+    correlation: float = Field(0.98, gt=0, le=1, description="64x64 high-pass correlation of true copies; TRAPS 3")
+    candidate_correlation: float = Field(0.90, gt=0, le=1, description="16x16 correlation that earns the full test; "
+                                         "below every true copy measured")
+    block: int = Field(2048, ge=16, description="rows compared at once: 2048 x 2048 float32 = 16 MiB")
+
+
+class SplitSettings(Section):
+    """Train / validation / test (report 2.1)."""
+
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="report 2.1")
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="report 2.1")
+    seed: int = Field(42, description="report 8.2")
+
+
+class AugmentationSettings(Section):
+    """Clinically plausible augmentation on the cached frame (report 2.4)."""
+
+    flip_probability: float = Field(0.5, ge=0, le=1, description="horizontal flip; report 2.4")
+    rotation_degrees: float = Field(10.0, ge=0, description="uniform in +- this; report 2.4")
+    translation: float = Field(0.1, ge=0, description="share of the side, uniform in +- this; report 2.4")
+    brightness: float = Field(0.1, ge=0, description="share of full range, uniform in +- this; report 2.4")
+    contrast: float = Field(0.1, ge=0, description="relative, uniform in +- this; report 2.4")
+    noise_sigma: float = Field(0.01, ge=0, description="Gaussian, share of full range; report 2.4")
+    blur_kernel: int = Field(3, ge=3, description="Gaussian blur kernel side, pixels; report 2.4")
+    optional_probability: float = Field(0.5, ge=0, le=1, description="of brightness/contrast, noise, blur each; "
+                                        "the report gives none: albumentations' default")
+
+
+class ModelSettings(Section):
+    """Network (report 3.1)."""
+
+    backbone: str = Field("densenet121", description="timm name; report 3.1")
+    weights: str = Field("auto", description="auto, none, timm, or the path of a state-dict file")
+    dropout: float = Field(0.5, ge=0, lt=1, description="before the linear head; report 3.1")
+
+
+class LossSettings(Section):
+    """Focal loss (report 3.2)."""
+
+    alpha: float = Field(0.25, gt=0, description="scalar weight; report 3.2 (it balances no class: TRAPS 6)")
+    gamma: float = Field(2.0, ge=0, description="focusing parameter; report 3.2")
+
+
+class TrainingSettings(Section):
+    """Training procedure (report 3.2)."""
+
+    max_epochs: int = Field(100, ge=1, description="report 3.2 (T_max)")
+    batch_size: int = Field(32, ge=1, description="middle of the report's search space, 3.3")
+    learning_rate: float = Field(1e-4, gt=0, description="report 3.2")
+    weight_decay: float = Field(1e-4, ge=0, description="L2; report 3.2")
+    beta1: float = Field(0.9, description="report 3.2")
+    beta2: float = Field(0.999, description="report 3.2")
+    eta_min: float = Field(1e-7, ge=0, description="floor of the cosine; report 3.2")
+    freeze_epochs: int = Field(5, ge=0, description="backbone frozen, statistics too; report 3.2")
+    clip_norm: float = Field(1.0, gt=0, description="gradient norm; report 3.2")
+    patience: int = Field(15, ge=1, description="unfrozen epochs without a better validation loss; report 3.2")
+    seed: int = Field(42, description="report 8.2")
+
+
+class TuningSettings(Section):
+    """Hyperparameter search (report 3.3). Selection is by validation log loss: TRAPS 5."""
+
+    trials: int = Field(15, ge=1, description="report 3.3")
+    learning_rate: tuple[float, float] = Field((1e-5, 1e-3), description="log scale; report 3.3")
+    weight_decay: tuple[float, float] = Field((1e-5, 1e-3), description="log scale; report 3.3")
+    dropout: tuple[float, float] = Field((0.3, 0.7), description="report 3.3")
+    batch_size: tuple[int, ...] = Field((16, 32, 64), description="report 3.3")
+    freeze_epochs: tuple[int, int] = Field((0, 10), description="report 3.3; cut to the epochs of a trial")
+    focal_gamma: tuple[float, float] = Field((1.5, 2.5), description="report 3.3")
+    epochs: int = Field(20, ge=1, description="of one trial; the report gives none: twice its longest freeze")
+    image_side: int = Field(224, ge=32, description="side that cached frames are reduced to for trials, pixels; report 2.4")
+    max_images: int = Field(1_000_000, ge=3, description="training images of a trial at most, class shares kept")
+    seed: int = Field(42, description="report 8.2")
+
+
+class RobustnessSettings(Section):
+    """Report 5.1. The clinical preset is the report's; it does not print the severe one's numbers, so ours double them."""
+
+    clinical_brightness: float = Field(0.2, description="+-20 %; report 5.1")
+    clinical_contrast: float = Field(0.2, description="+-20 %; report 5.1")
+    clinical_blur_kernel: int = Field(3, description="pixels; report 5.1")
+    clinical_noise_sigma: float = Field(0.02, description="share of full range; report 5.1")
+    clinical_downscale: float = Field(0.75, description="report 5.1")
+    severe_brightness: float = Field(0.4, description="twice the clinical value")
+    severe_contrast: float = Field(0.4, description="twice the clinical value")
+    severe_blur_kernel: int = Field(5, description="next kernel above the clinical one")
+    severe_noise_sigma: float = Field(0.04, description="twice the clinical value")
+    severe_downscale: float = Field(1.0, description="none: the report's severe set leaves it out (TRAPS 10)")
+    seed: int = Field(42, description="report 8.2")
+
+
+class ExplainSettings(Section):
+    """Grad-CAM gallery (report 6.1)."""
+
+    films_per_class: int = Field(4, ge=1, description="of each class and outcome in the gallery; fits one page")
+    alpha: float = Field(0.4, gt=0, le=1, description="opacity of the heat map over the film; pytorch-grad-cam's 0.5 less a fifth")
+
+
+class GateSettings(Section):
+    """Asset checks that stop the pipeline (report 6.4) or warn (report 2.3)."""
+
+    min_macro_f1: float = Field(0.75, ge=0, le=1, description="release gate; report 6.4")
+    max_quarantine_share: float = Field(0.15, ge=0, le=1, description="of all files; a folder with more is not a data set")
+    min_images_per_class: int = Field(20, ge=1, description="accepted images; 2 each in validation and test at 10 %")
+    max_class_share_shift: float = Field(0.05, ge=0, le=1, description="largest difference of a class's share between "
+                                         "splits; report 2.1 (stratified)")
+    max_exposure_share: float = Field(0.10, ge=0, le=1, description="under- or over-exposed, warning; twice the report's 5 %")
+
+
+class ReleaseSettings(Section):
+    """The packaged model (report 7.5)."""
+
+    name: str = Field("cxr", description="name of model and bento")
+    version: str = Field("1.0.0", pattern=r"^\d+\.\d+\.\d+$", description="MAJOR.MINOR.PATCH; report 7.5")
+
+
+class ServiceSettings(Section):
+    """Limits of the prediction API (report 7.2, 7.3)."""
+
+    min_side: int = Field(128, description="pixels; report 7.2")
+    max_side: int = Field(4096, description="pixels; report 7.2")
+    max_bytes: int = Field(10_000_000, description="file size below it; report 7.3")
+    low_confidence: float = Field(0.7, description="below it a prediction is flagged; report 6.4")
