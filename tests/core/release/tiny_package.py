@@ -1,0 +1,65 @@
+"""A model package whose network is small enough to build in a test: a strided convolution, pooling, a linear head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cxr_core.imaging.preprocess import Preprocessing
+from cxr_core.release.gate import GateFacts, evaluate_gate
+from cxr_core.release.package import PackageManifest, write_package
+from cxr_core.settings_sections import GateSettings
+
+LABELS = ("Normal", "Pneumonia", "Tuberculosis")
+PREPROCESSING = Preprocessing(224, False, 2.0, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def tiny_onnx(seed: int = 0, outputs: int = 3, name: str = "logits") -> bytes:
+    """The network's file: input (n, 3, 224, 224), output (n, outputs)."""
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "kernel": rng.normal(0, 0.5, (8, 3, 16, 16)).astype(np.float32),
+        "weight": rng.normal(0, 0.5, (outputs, 8)).astype(np.float32),
+        "bias": rng.normal(0, 0.1, outputs).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "kernel"], ["maps"], strides=[16, 16]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weight", "bias"], [name], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, 224, 224])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", outputs])],
+        [numpy_helper.from_array(array, key) for key, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def write_tiny_package(folder: Path, macro_f1: float = 0.9, **changes: Any) -> PackageManifest:
+    """Write the package; ``changes`` replace arguments of ``write_package``."""
+    digest = PREPROCESSING.digest
+    arguments: dict[str, Any] = {
+        "name": "cxr",
+        "version": "1.0.0",
+        "labels": LABELS,
+        "backbone": "tiny",
+        "dropout": 0.5,
+        "preprocessing": PREPROCESSING,
+        "metrics": {"macro_f1": macro_f1},
+        "data": {"index": "0" * 64},
+        "gate": evaluate_gate({"macro_f1": macro_f1}, GateSettings(), GateFacts(digest, digest, 1e-6)),
+        "onnx_bytes": tiny_onnx(),
+        "weights_bytes": b"state dict",
+        "export": {"opset": 17, "max_abs_difference": 1e-6},
+    }
+    return write_package(folder, **{**arguments, **changes})
