@@ -164,6 +164,10 @@ class ArtefactStore:
         """A local folder with the files of a tree; copied from a remote store when it has to be."""
         return self._local_path(artefact)
 
+    def holds(self, artefact: Artefact) -> bool:
+        """Whether the content of an artefact is there."""
+        return bool((self.root / artefact.path).exists())
+
     def _local_path(self, artefact: Artefact) -> Path:
         if self._local is not None:
             path = self._local / artefact.path

@@ -1,0 +1,1 @@
+"""The Dagster code location: thin assets and checks over ``cxr_core``."""

@@ -1,0 +1,79 @@
+"""``cxr run``: the pipeline from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+
+import click
+
+from cxr_core import NOTICE
+from cxr_core.errors import CxrError
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Override a setting, e.g. training.max_epochs=3.")
+def run(changes: tuple[str, ...]) -> None:
+    """Bring the whole pipeline up to date and say where to look."""
+    from cxr_assets.home import ensure_dagster_home
+
+    start = time.monotonic()
+    home = ensure_dagster_home()
+    _make_phantoms()
+    import dagster as dg
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB, defs
+    from cxr_assets.refresh import refresh
+    from cxr_assets.resources import dump_overrides
+    from cxr_core.settings import load_settings
+    from cxr_core.store import ArtefactStore
+
+    overrides = dict(_parse(change) for change in changes)
+    settings = load_settings(overrides)
+    with dg.DagsterInstance.get() as instance:
+        config = dump_overrides(overrides) if overrides else None
+        done = refresh(defs, instance, ArtefactStore(settings.store), OBSERVE_JOB, PIPELINE_JOB, config, click.echo)
+    click.echo(f"{len(done.made)} assets made, {done.fresh} were up to date, {time.monotonic() - start:.0f} s")
+    if done.problem:
+        raise CxrError(done.problem)
+    click.echo(
+        f"""
+Look at
+  the pipeline     make ui      then http://127.0.0.1:3000 (runs and figures are recorded in {home})
+  the artefacts    {settings.store}
+  a prediction     cxr predict FILE...
+  the service      make serve   then POST /predict on http://127.0.0.1:3001 (create a key first: cxr keys create --id NAME)
+{NOTICE}"""
+    )
+
+
+def _make_phantoms() -> None:
+    """The demo makes its own data, unless the user brings some."""
+    from cxr_core.settings import load_settings
+
+    settings = load_settings()
+    if settings.profile == "demo" and "CXR_RAW_DIR" not in os.environ:
+        from cxr_core.cli import phantom
+
+        phantom.callback(into=None)  # type: ignore[misc]
+
+
+def _parse(change: str) -> tuple[str, object]:
+    name, separator, value = change.partition("=")
+    if not separator:
+        raise CxrError(f"--set {change} has no value: write NAME=VALUE.")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(run())

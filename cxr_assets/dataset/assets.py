@@ -1,0 +1,142 @@
+"""raw_images -> image_index -> quarantine, pixel_cache, splits."""
+
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+
+from cxr_assets.outputs import artefact_output, code_version, table
+from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_core.settings import Settings, load_settings
+from cxr_core.store import Artefact
+
+_SETTINGS = load_settings()
+_GROUP = "dataset"
+_INDEX = ("labels", "preprocessing", "quality", "duplicates")
+_SPLITS = ("split",)
+
+
+@dg.observable_source_asset(
+    group_name=_GROUP,
+    description="Class folders of chest films, as they lie on disk; observed by content, never changed.",
+    tags={"dagster/kind/jpeg": "", "dagster/kind/png": ""},
+)
+def raw_images(context: dg.AssetExecutionContext, settings: SettingsResource) -> dg.ObserveResult:
+    """Version of the raw folder: every path with its content, and the sidecar."""
+    from cxr_core.dataset.hashing import version_of
+
+    raw_dir, hashed = _look(settings.load(), context)
+    metadata = {"folder": dg.MetadataValue.path(str(raw_dir)), "files": len(hashed), "bytes": int(hashed["size"].sum())}
+    return dg.ObserveResult(data_version=dg.DataVersion(version_of(raw_dir, hashed)), metadata=metadata)
+
+
+@dg.asset(
+    group_name=_GROUP,
+    deps=[raw_images],
+    kinds={"parquet", "opencv"},
+    code_version=code_version(1, _SETTINGS, *_INDEX),
+    description="Every file with its verdict, label, source, group and statistics, from one pass over the pixels.",
+)
+def image_index(context: dg.AssetExecutionContext, settings: SettingsResource, store: StoreResource) -> dg.Output[Artefact]:
+    """Decode what is new, judge everything, find copies."""
+    from cxr_core.dataset.index import build_index
+    from cxr_core.dataset.ingest import ingest
+
+    now = settings.load()
+    cache = pixel_cache(now)
+    raw_dir, hashed = _look(now, context)
+    decoded = ingest(raw_dir, hashed, cache, preprocessing_of(now), now.quality, now.workers, context.log.info)
+    index = build_index(raw_dir, hashed, cache, now.labels, now.quality, now.duplicates, context.log.info)
+    counts = index["status"].value_counts()
+    verdicts = index.groupby(["label", "status"]).size().unstack(fill_value=0).reset_index()
+    return artefact_output(
+        store.open().write_table("image_index", index),
+        now,
+        _INDEX,
+        files=len(index),
+        decoded_now=decoded,
+        **{status: int(counts.get(status, 0)) for status in ("accepted", "quarantined", "duplicate")},
+        groups=int(index["group_id"].nunique()),
+        verdicts=table(verdicts),
+    )
+
+
+@dg.asset(
+    group_name=_GROUP,
+    kinds={"parquet"},
+    code_version=code_version(1, _SETTINGS),
+    description="Files that are kept out of the data set, each with its reason and what to do.",
+)
+def quarantine(settings: SettingsResource, store: StoreResource, image_index: Artefact) -> dg.Output[Artefact]:
+    """The quarantined rows of the index."""
+    from cxr_core.dataset.index import quarantine_of
+
+    shelf = store.open()
+    rows = quarantine_of(shelf.read_table(image_index))
+    reasons = rows["reason_code"].value_counts().rename_axis("reason_code").reset_index(name="files")
+    return artefact_output(
+        shelf.write_table("quarantine", rows), settings.load(), (), files=len(rows), reasons=table(reasons), rows=table(rows)
+    )
+
+
+@dg.asset(
+    group_name=_GROUP,
+    name="pixel_cache",
+    kinds={"numpy"},
+    code_version=code_version(1, _SETTINGS, "preprocessing"),
+    description="Where the canonical frame of each accepted film lies: shard and row of the memory-mapped cache.",
+)
+def pixel_cache_manifest(settings: SettingsResource, store: StoreResource, image_index: Artefact) -> dg.Output[Artefact]:
+    """Manifest of the frames; its digest covers their pixels."""
+    from cxr_core.dataset.manifest import frame_manifest
+
+    now = settings.load()
+    cache = pixel_cache(now)
+    shelf = store.open()
+    index = shelf.read_table(image_index, ["sha256", "image_id", "status"])
+    manifest = frame_manifest(cache, index)
+    return artefact_output(
+        shelf.write_table("pixel_cache", manifest),
+        now,
+        ("preprocessing",),
+        frames=len(manifest),
+        side=cache.size,
+        folder=dg.MetadataValue.path(str(cache.folder)),
+        bytes=len(manifest) * cache.size**2,
+    )
+
+
+@dg.asset(
+    group_name=_GROUP,
+    kinds={"parquet"},
+    code_version=code_version(1, _SETTINGS, *_SPLITS),
+    description="Train, validation and test: stratified by class and source, a patient or copy never on two sides.",
+)
+def splits(settings: SettingsResource, store: StoreResource, image_index: Artefact) -> dg.Output[Artefact]:
+    """Deal the accepted films."""
+    from cxr_core.dataset.splits import make_splits
+
+    now = settings.load()
+    shelf = store.open()
+    columns = ["image_id", "sha256", "label", "label_index", "source", "group_id", "status"]
+    dealt = make_splits(shelf.read_table(image_index, columns), now.split)
+    counts = pd.crosstab(dealt["label"], dealt["split"]).reset_index()
+    sizes = dealt["split"].value_counts()
+    return artefact_output(
+        shelf.write_table("splits", dealt),
+        now,
+        _SPLITS,
+        films=len(dealt),
+        **{split: int(sizes.get(split, 0)) for split in ("train", "val", "test")},
+        counts=table(counts),
+    )
+
+
+def _look(now: Settings, context: dg.AssetExecutionContext) -> tuple[Path, pd.DataFrame]:
+    from cxr_core.dataset.hashing import hash_files
+    from cxr_core.dataset.scan import scan
+
+    assert now.raw_dir is not None  # load_settings makes every path absolute
+    assert now.cache_dir is not None
+    files = scan(now.raw_dir, now.labels)
+    return now.raw_dir, hash_files(now.raw_dir, files, now.cache_dir, now.workers, context.log.info)

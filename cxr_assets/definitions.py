@@ -1,0 +1,47 @@
+"""The one Definitions of the code location."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from cxr_assets.dataset import assets as dataset
+from cxr_assets.dataset import checks as dataset_checks
+from cxr_assets.eda.assets import eda_assets
+from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResource
+
+__all__ = ["defs"]
+
+_settings = SettingsResource()
+_store = StoreResource(settings=_settings)
+
+OBSERVE_JOB = "observe_raw_images"
+PIPELINE_JOB = "pipeline"
+
+defs = dg.Definitions(
+    assets=[
+        dataset.raw_images,
+        dataset.image_index,
+        dataset.quarantine,
+        dataset.pixel_cache_manifest,
+        dataset.splits,
+        *eda_assets,
+    ],
+    asset_checks=[dataset_checks.image_index_checks, dataset_checks.splits_checks],
+    resources={
+        "settings": _settings,
+        "store": _store,
+        "io_manager": ArtefactIOManager(store=_store),
+    },
+    jobs=[
+        dg.define_asset_job(
+            OBSERVE_JOB, selection=[dataset.raw_images], description="Look whether the raw images changed; makes nothing."
+        ),
+        dg.define_asset_job(
+            PIPELINE_JOB,
+            selection=dg.AssetSelection.all() - dg.AssetSelection.assets("raw_images"),
+            description="Everything from raw images to the packaged model.",
+        ),
+    ],
+    # In one process: a step in a process of its own costs seconds of imports, and one machine gains nothing from it.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,98 @@
+"""Bring the pipeline up to date: observe the raw images, then make what is missing or out of date, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from cxr_assets.gates import unpassed_gate
+from cxr_assets.staleness import Graph, next_wave, stale_assets
+from cxr_core.errors import CxrError
+from cxr_core.store import ArtefactStore
+
+__all__ = ["Refresh", "refresh"]
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+
+
+@dataclass
+class Refresh:
+    """What a refresh did.
+
+    Attributes:
+        made: assets that were materialised, with the reason, in the order of the runs.
+        fresh: number of assets that were up to date already.
+        problem: why it stopped early; empty when everything is up to date.
+    """
+
+    made: dict[str, str] = field(default_factory=dict)
+    fresh: int = 0
+    problem: str = ""
+
+
+def refresh(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    store: ArtefactStore,
+    observe_job: str,
+    pipeline_job: str,
+    run_config: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Refresh:
+    """Observe, then materialise stale assets wave by wave until none is left.
+
+    Args:
+        defs: the code location.
+        instance: where versions are recorded.
+        store: where artefacts lie.
+        observe_job, pipeline_job: names of the two jobs.
+        run_config: run config of every run, for example settings overrides.
+        say: told what is about to be made, and why.
+    """
+    config = {**_QUIET, **(run_config or {})}
+    graph = Graph.of(defs)
+    done = Refresh()
+    observed = defs.resolve_job_def(observe_job).execute_in_process(
+        instance=instance, run_config=config, raise_on_error=False
+    )
+    if not observed.success:
+        done.problem = _why(observed)
+        return done
+    done.fresh = len(graph.parents) - len(stale_assets(graph, instance, store))
+    while stale := stale_assets(graph, instance, store):
+        wave = next_wave(graph, stale)
+        again = [key for key in wave if key.to_user_string() in done.made]
+        if again:
+            raise CxrError(f"{again[0].to_user_string()} is out of date again right after it was made: {stale[again[0]]}.")
+        for key in wave:
+            done.made[key.to_user_string()] = stale[key]
+        say("making " + ", ".join(f"{key.to_user_string()} ({stale[key]})" for key in wave))
+        result = defs.resolve_job_def(pipeline_job).execute_in_process(
+            instance=instance, run_config=config, asset_selection=wave, raise_on_error=False
+        )
+        if not result.success:
+            done.problem = _why(result, instance)
+            break
+    return done
+
+
+def _why(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance | None = None) -> str:
+    """The sentence of the first failed step; for a failed gate, what the check found."""
+    for event in result.all_events:
+        if event.is_asset_check_evaluation if hasattr(event, "is_asset_check_evaluation") else False:
+            continue
+    failures = [event for event in result.all_events if event.is_step_failure]
+    for event in failures:
+        error = event.step_failure_data.error
+        cause = error
+        while cause is not None and cause.cause is not None:
+            cause = cause.cause
+        text = (cause or error).message.strip() if (cause or error) else event.message or ""
+        key = event.asset_key
+        if instance is not None and key is not None and (sentence := unpassed_gate(instance, key)):
+            return sentence
+        return f"{event.step_key}: {text}"
+    return "The run failed; its log in the Dagster UI says where."

@@ -1,0 +1,116 @@
+"""Which assets have to be made again, and why: from the versions that Dagster recorded with each materialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from cxr_assets.gates import unpassed_gate
+from cxr_assets.outputs import SETTINGS_TAG
+from cxr_core.errors import CxrError
+from cxr_core.store import ArtefactStore
+
+__all__ = ["Graph", "next_wave", "stale_assets"]
+
+_CODE_VERSION = "dagster/code_version"
+_DATA_VERSION = "dagster/data_version"
+_INPUT_VERSION = "dagster/input_data_version/"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The asset graph as far as staleness needs it.
+
+    Attributes:
+        parents: upstream keys of every materialisable asset, in topological order.
+        code_versions: code version of each of them.
+    """
+
+    parents: Mapping[dg.AssetKey, frozenset[dg.AssetKey]]
+    code_versions: Mapping[dg.AssetKey, str | None]
+
+    @classmethod
+    def of(cls, defs: dg.Definitions) -> Graph:
+        """Graph of all materialisable assets of the definitions."""
+        graph = defs.resolve_asset_graph()
+        keys = [key for key in graph.toposorted_asset_keys if graph.get(key).is_materializable]
+        return cls(
+            {key: frozenset(graph.get(key).parent_keys) for key in keys}, {key: graph.get(key).code_version for key in keys}
+        )
+
+    def ancestors(self, key: dg.AssetKey) -> frozenset[dg.AssetKey]:
+        """Everything that ``key`` depends on."""
+        above = set(self.parents.get(key, ()))
+        for parent in tuple(above):
+            above |= self.ancestors(parent)
+        return frozenset(above)
+
+
+def stale_assets(graph: Graph, instance: dg.DagsterInstance, store: ArtefactStore) -> dict[dg.AssetKey, str]:
+    """Reason of each asset that is missing or out of date, in topological order.
+
+    An asset is up to date when it was made by the present code with the present settings from the present versions of
+    its inputs, its content is still in the store, and its blocking checks passed.
+    """
+    stale: dict[dg.AssetKey, str] = {}
+    for key, parents in graph.parents.items():
+        if reason := _reason(key, parents, graph.code_versions[key], instance, store):
+            stale[key] = reason
+    return stale
+
+
+def _reason(
+    key: dg.AssetKey,
+    parents: frozenset[dg.AssetKey],
+    code_version: str | None,
+    instance: dg.DagsterInstance,
+    store: ArtefactStore,
+) -> str:
+    event = instance.get_latest_materialization_event(key)
+    made = event.asset_materialization if event else None
+    if made is None:
+        return "never materialised"
+    tags = made.tags or {}
+    if tags.get(_CODE_VERSION) != code_version:
+        return "its code or settings changed"
+    settings = made.metadata.get(SETTINGS_TAG)
+    if settings is not None and settings.value and not (code_version or "").endswith(f"-{settings.value}"):
+        return "it was made with other settings"
+    for parent in sorted(parents, key=lambda parent: parent.to_user_string()):
+        if tags.get(_INPUT_VERSION + parent.to_user_string()) != data_version(instance, parent):
+            return f"{parent.to_user_string()} changed"
+    try:
+        ref = store.get_ref("/".join(key.path))
+        gone = ref.digest != tags.get(_DATA_VERSION) or not store.holds(ref)
+    except CxrError:
+        gone = True
+    return "its content is not in the store" if gone else unpassed_gate(instance, key)
+
+
+def data_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """Present data version of an asset or of an observed source; ``None`` where there is none."""
+    record = instance.get_latest_data_version_record(key)
+    if record is None:
+        return None
+    event = record.asset_materialization or record.asset_observation
+    return (event.tags or {}).get(_DATA_VERSION) if event else None
+
+
+def next_wave(graph: Graph, stale: Mapping[dg.AssetKey, str]) -> list[dg.AssetKey]:
+    """Stale assets that can be made now in one run.
+
+    An asset waits when something up to date stands between it and a stale ancestor: whether that something changes is
+    known only after the ancestor was made, and if it does the asset would have to be made twice.
+    """
+    wave: list[dg.AssetKey] = []
+    chosen: set[dg.AssetKey] = set()
+    for key in graph.parents:
+        if key in stale and all(
+            parent in chosen or (parent not in stale and not graph.ancestors(parent) & stale.keys())
+            for parent in graph.parents[key]
+        ):
+            wave.append(key)
+            chosen.add(key)
+    return wave

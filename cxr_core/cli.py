@@ -1,0 +1,136 @@
+"""The ``cxr`` command. Packages above the core add sub-commands through the entry-point group ``cxr.commands``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cxr_core import NOTICE, __version__
+from cxr_core.errors import CxrError
+
+__all__ = ["main"]
+
+
+class _Commands(click.Group):
+    """Own commands and those of other packages, which are imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(point.name for point in entry_points(group="cxr.commands"))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if own := super().get_command(ctx, cmd_name):
+            return own
+        found = entry_points(group="cxr.commands", name=cmd_name)
+        return next(iter(found)).load() if found else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CxrError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, help=f"Chest X-ray classification with evidence. {NOTICE}")
+@click.version_option(__version__)
+def main() -> None:
+    """Entry point."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("cxr").setLevel(logging.INFO)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Values only, as JSON.")
+def settings(as_json: bool) -> None:
+    """Print every setting with its value and where the value comes from."""
+    from cxr_core.settings import describe, load_settings
+
+    now = load_settings()
+    if as_json:
+        click.echo(now.model_dump_json(indent=1))
+        return
+    for name, value, source in describe(now):
+        click.echo(f"{name} = {value}")
+        if source:
+            click.secho(f"    {source}", dim=True)
+
+
+@main.command()
+@click.option("--into", type=click.Path(path_type=Path), help="Folder for the images; default: the settings' raw_dir.")
+def phantom(into: Path | None) -> None:
+    """Make the synthetic films of the demo, with ground truth, where they are missing."""
+    from cxr_core.dataset.phantom import ensure_phantoms
+    from cxr_core.progress import progress
+    from cxr_core.settings import load_settings
+
+    now = load_settings()
+    target = into or now.raw_dir
+    assert target is not None  # load_settings makes every path absolute
+    with progress(0, "drawing phantoms", "films") as advance:
+        done = 0
+
+        def step(count: int, _total: int) -> None:
+            nonlocal done
+            advance(count - done)
+            done = count
+
+        truth = ensure_phantoms(target, now.phantom, step)
+    click.echo(f"{len(truth.table)} phantom films in {target}")
+
+
+@main.command()
+@click.option("--into", type=click.Path(path_type=Path), help="Folder for the images; default: data/raw.")
+@click.option("--dataset", help="Kaggle handle, owner/name.")
+def download(into: Path | None, dataset: str | None) -> None:
+    """Fetch the report's data set from Kaggle (needs an account there)."""
+    from cxr_core.dataset.download import KAGGLE_DATASET, download
+    from cxr_core.settings import project_root
+
+    click.echo(f"{download(into or project_root() / 'data/raw', dataset or KAGGLE_DATASET)}")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="Model package; default: the pipeline's release candidate.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a film.")
+@click.option("--rejected", is_flag=True, help="Use a model even though it did not pass the gate.")
+def predict(files: tuple[Path, ...], model: Path | None, as_json: bool, rejected: bool) -> None:
+    """Classify films with a model package."""
+    from cxr_core.errors import ImageRejected, explain_os_errors
+    from cxr_core.release.package import load_manifest
+    from cxr_core.release.predictor import Predictor
+    from cxr_core.settings import load_settings
+    from cxr_core.store import ArtefactStore
+
+    now = load_settings()
+    shelf = ArtefactStore(now.store)
+    folder = model or shelf.local_tree(shelf.get_ref("release_candidate"))
+    if not load_manifest(folder).gate.get("passed") and not rejected:
+        raise CxrError(f"The model in {folder} did not pass the promotion gate: use --rejected to try it all the same.")
+    predictor = Predictor.load(folder)
+    failed = 0
+    for file in files:
+        with explain_os_errors(file, "reading the film"):
+            data = file.read_bytes()
+        try:
+            answer = predictor.predict(data)
+        except ImageRejected as error:
+            failed += 1
+            click.echo(json.dumps({"file": str(file), "code": error.code, "error": error.reason}) if as_json
+                       else f"{file}: {error.reason}", err=not as_json)  # fmt: skip
+            continue
+        if as_json:
+            click.echo(json.dumps({"file": str(file), **answer.model_dump(mode="json")}))
+        else:
+            shown = "  ".join(f"{label} {p:.3f}" for label, p in answer.probabilities.items())
+            notes = "".join(f"  [{warning.code}]" for warning in answer.warnings)
+            click.echo(f"{file}: {answer.label}  ({shown}){notes}")
+    if not as_json:
+        click.secho(NOTICE, dim=True)
+    if failed:
+        raise click.exceptions.Exit(1)
