@@ -22,8 +22,9 @@ _COLUMNS = ["image_id", "split", "label", "label_index", "source", "group_id", "
 def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
     """Split the accepted films.
 
-    Groups are ordered inside their class by source and by a seeded hash, and dealt out evenly along that order: every
-    class and source is spread in proportion, and a film that is added later moves few others.
+    Groups are ordered by class, source and a seeded hash, and dealt out evenly along that order: every class and source
+    is spread in proportion, and a film that is added later moves few others. Groups of several films go first, single
+    films then fill each class's target exactly wherever there are enough of them.
 
     Args:
         index: columns image_id, label, label_index, source, group_id, sha256, status; only ``accepted`` rows count.
@@ -36,16 +37,19 @@ def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
         CxrError: a class has too few groups for three splits.
     """
     films = index[index["status"] == "accepted"].sort_values("image_id", ignore_index=True)
-    groups = _group_table(films, settings.seed)
-    counts = films["label_index"].value_counts().sort_index()
-    targets = class_targets(counts.to_numpy(), settings)
-    split_of: dict[str, str] = {}
-    for label_index, target in zip(counts.index, targets, strict=True):
-        members = groups[groups["label_index"] == label_index]
-        if len(members) < len(SPLITS):
+    films_of = pd.crosstab(films["group_id"], films["label_index"])
+    targets = np.array(class_targets(films_of.sum().to_numpy(), settings))
+    for label_index, groups in (films_of > 0).sum().items():
+        if groups < len(SPLITS):
             name = films["label"][films["label_index"] == label_index].iloc[0]
-            raise CxrError(f"Class {name} has {len(members)} patient groups, too few for train, validation and test: add films.")
-        split_of.update(_deal(members, dict(zip(SPLITS, target, strict=True))))
+            raise CxrError(f"Class {name} has {groups} patient groups, too few for train, validation and test: add films.")
+    order = _order(films, settings.seed)
+    several = [group for group in order if films_of.loc[group].sum() > 1]
+    split_of, given = _deal_groups(films_of.loc[several], targets)
+    left = np.clip(targets - given, 0, None)
+    for place, label_index in enumerate(films_of.columns):
+        singles = [group for group in order if group not in split_of and films_of.at[group, label_index]]
+        split_of.update(zip(singles, _interleave(left[place], len(singles)), strict=True))
     films["split"] = films["group_id"].map(split_of)
     return films[_COLUMNS]
 
@@ -76,37 +80,42 @@ def _largest_remainder(counts: Sequence[int] | np.ndarray, seats: int, total: in
     return shares
 
 
-def _group_table(films: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """One row a group: its size, its commonest class (the lower index on a tie), its source and its seeded place."""
-    grouped = films.groupby("group_id", sort=True)
-    table = grouped.agg(
-        size=("image_id", "size"),
-        label_index=("label_index", lambda values: int(values.mode().iloc[0])),
-        source=("source", "first"),
-    ).reset_index()
-    table["place"] = [digest_bytes(f"{seed}:{group}".encode()) for group in table["group_id"]]
-    return table.sort_values(["label_index", "source", "place"], ignore_index=True)
+def _order(films: pd.DataFrame, seed: int) -> list[str]:
+    """Groups by class, then source, then a seeded hash: dealing evenly along it spreads sources in proportion."""
+    first = films.drop_duplicates("group_id")
+    place = [digest_bytes(f"{seed}:{group}".encode()) for group in first["group_id"]]
+    return first.assign(place=place).sort_values(["label_index", "source", "place"])["group_id"].tolist()
 
 
-def _deal(groups: pd.DataFrame, target: dict[str, int]) -> dict[str, str]:
-    """Deal one class's groups to the splits: those of several films first, single films fill up exactly."""
-    wanted = {split: target[split] / sum(target.values()) for split in SPLITS}
-    given = dict.fromkeys(SPLITS, 0)
+def _deal_groups(films_of: pd.DataFrame, targets: np.ndarray) -> tuple[dict[str, str], np.ndarray]:
+    """Deal groups of several films, each to the split that lacks its classes most.
+
+    Args:
+        films_of: films of each class (columns) in each group (rows), in dealing order.
+        targets: (classes, splits) films wanted in all.
+
+    Returns:
+        Split of each group, and the (classes, splits) films dealt.
+    """
+    share = targets / targets.sum(axis=1, keepdims=True)
+    seen = np.zeros(len(targets))
+    given = np.zeros(targets.shape, np.int64)
     dealt: dict[str, str] = {}
-    several = groups[groups["size"] > 1]
-    seen = 0
-    for group, size in zip(several["group_id"], several["size"], strict=True):
-        seen += size
-        split = max(SPLITS, key=lambda name: wanted[name] * seen - given[name])
-        dealt[group] = split
-        given[split] += size
-    singles = groups["group_id"][groups["size"] == 1].tolist()
-    left = {split: max(0, target[split] - given[split]) for split in SPLITS}
-    surplus = sum(left.values()) - len(singles)  # groups of several films may have overfilled a split
-    for split in ("train", "test", "val"):
-        cut = min(left[split], surplus)
-        left[split] -= cut
-        surplus -= cut
-    places = sorted(((k + 0.5) / left[split], order, split) for order, split in enumerate(SPLITS) for k in range(left[split]))
-    dealt.update({group: split for group, (_, _, split) in zip(singles, places, strict=True)})
-    return dealt
+    for group, counts in zip(films_of.index, films_of.to_numpy(), strict=True):
+        seen += counts
+        lack = share * seen[:, None] - given
+        split = int(np.argmax(counts @ lack))
+        dealt[str(group)] = SPLITS[split]
+        given[:, split] += counts
+    return dealt, given
+
+
+def _interleave(left: np.ndarray, count: int) -> list[str]:
+    """Split of each of ``count`` films so that the splits get ``left`` films each, evenly along the order."""
+    seats = left.copy()
+    for split in (0, 2, 1):  # groups of several films may have overfilled a split: the largest one gives way first
+        surplus = int(seats.sum()) - count
+        seats[split] -= min(seats[split], max(surplus, 0))
+    seats[0] += count - int(seats.sum())
+    places = [((k + 0.5) / seats[split], split) for split in range(len(SPLITS)) for k in range(seats[split])]
+    return [SPLITS[split] for _, split in sorted(places)]
