@@ -95,29 +95,29 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
     """Draw one patient, independent of any class."""
     uniform = rng.uniform
     female = rng.random() < 0.5
-    apex = uniform(0.125, 0.175)
+    apex = uniform(0.115, 0.185)
     return Anatomy(
-        half_width=uniform(0.295, 0.365),
+        half_width=uniform(0.275, 0.365),
         apex=apex,
-        dome=uniform(0.645, 0.735),
-        dome_drop=uniform(0.008, 0.04),
-        dome_fall=uniform(0.07, 0.13),
-        shoulder_power=uniform(1.9, 2.9),
-        heart=uniform(0.38, 0.53),
+        dome=uniform(0.62, 0.745),
+        dome_drop=uniform(0.004, 0.045),
+        dome_fall=uniform(0.06, 0.145),
+        shoulder_power=uniform(1.75, 3.1),
+        heart=uniform(0.36, 0.56),
         heart_level=uniform(0.575, 0.635),
         knob=uniform(0.010, 0.034),
         mediastinum=uniform(0.034, 0.052),
-        wall=uniform(0.045, 0.13),
+        wall=uniform(0.035, 0.14),
         habitus=uniform(0.85, 1.2),
         breast=uniform(0.05, 0.24) if female else 0.0,
         rib_count=int(rng.integers(10, 13)),
-        rib_pitch=uniform(0.056, 0.070),
-        rib_slope=uniform(0.13, 0.24),
+        rib_pitch=uniform(0.055, 0.074),
+        rib_slope=uniform(0.11, 0.26),
         rib_width=uniform(0.0165, 0.0235),
-        bone=uniform(0.7, 1.3),
+        bone=uniform(0.8, 1.5),
         clavicle=apex + uniform(0.035, 0.085),
         clavicle_rise=uniform(0.02, 0.10),
-        spine_bow=uniform(-0.012, 0.012),
+        spine_bow=uniform(-0.016, 0.016),
         trachea=uniform(-0.012, 0.006),
         vessels=uniform(0.65, 1.35),
         gastric_bubble=uniform(0.4, 1.0) if rng.random() < 0.6 else 0.0,
@@ -132,13 +132,13 @@ def sample_pose(rng: np.random.Generator, film: int = 0) -> Pose:
     was rejected for positioning, so that no two of them are copies in the sense of the duplicate test.
     """
     angle = np.pi * film + rng.uniform(-0.6, 0.6)
-    radius = rng.uniform(0.012, 0.035)
+    radius = rng.uniform(0.012, 0.042)
     return Pose(
-        scale=rng.uniform(0.93, 1.07),
-        tilt=rng.uniform(-0.055, 0.055),
+        scale=rng.uniform(0.91, 1.09),
+        tilt=rng.uniform(-0.065, 0.065),
         shift_x=float(radius * np.cos(angle)),
-        shift_y=float(0.6 * radius * np.sin(angle) + rng.uniform(-0.015, 0.015)),
-        yaw=rng.uniform(-0.022, 0.022),
+        shift_y=float(0.6 * radius * np.sin(angle) + rng.uniform(-0.02, 0.02)),
+        yaw=rng.uniform(-0.026, 0.026),
         inspiration=float(np.clip((-1) ** film * rng.uniform(-0.25, 1.0), -1, 1)),
         shoulders=rng.uniform(-0.025, 0.025),
     )

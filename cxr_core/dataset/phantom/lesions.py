@@ -76,18 +76,18 @@ def consolidation(
     patches = 1 + int(patient.random() < 0.40)
     share = np.zeros((HEIGHT, WIDTH), np.float32)
     noise = smooth_noise(patient, 0.075, 3)
-    severity = patient.uniform(0.55, 1.0)
+    severity = patient.uniform(0.68, 1.0)
     for index in range(patches):
         side = first if index == 0 or patient.random() < 0.45 else -first
         down = patient.uniform(0.60, 0.88) if patient.random() < 0.88 else patient.uniform(0.40, 0.58)
         centre = _place(thorax, side, patient.uniform(0.22, 0.68), down)
         centre = centre + film.normal(0, 0.006, 2)
-        radius = patient.uniform(0.062, 0.125) * film.uniform(0.9, 1.1) * (1.0 if index == 0 else 0.75)
+        radius = patient.uniform(0.074, 0.138) * film.uniform(0.9, 1.1) * (1.0 if index == 0 else 0.75)
         r = _distance(centre, patient.uniform(1.0, 1.5), patient.uniform(-0.8, 0.8)) / np.float32(radius)
         patch = expit((1.0 + 0.20 * noise - r) / np.float32(patient.uniform(0.13, 0.24)))
         hilum = hila(anatomy, inspiration)[0 if side < 0 else 1]
         bronchi = bronchogram(patient, hilum, centre)
-        patch = patch * (0.88 + 0.09 * np.clip(noise, -1.5, 1.5)) * (1 - 0.55 * bronchi)
+        patch = patch * (0.88 + 0.09 * np.clip(noise, -1.5, 1.5)) * (1 - 0.42 * bronchi)
         share = np.maximum(share, patch)
     return np.clip(share * severity * film.uniform(0.88, 1.05), 0, 0.95).astype(np.float32)
 
@@ -109,7 +109,7 @@ def tuberculosis(
     """Air replaced by upper-zone infiltrate, nodules, cavities and fibrosis, 0..1; arguments of `consolidation`."""
     first = 1.0 if patient.random() < 0.45 else -1.0
     sides = [first, -first] if patient.random() < 0.4 else [first]
-    severity = patient.uniform(0.55, 1.0) * film.uniform(0.9, 1.05)
+    severity = patient.uniform(0.6, 1.0) * film.uniform(0.9, 1.05)
     patchy = smooth_noise(patient, 0.034, 3)
     share = np.zeros((HEIGHT, WIDTH), np.float32)
     for index, side in enumerate(sides):

@@ -30,7 +30,9 @@ DEFECTS = (
 class PhantomSpec(BaseModel, frozen=True, extra="forbid"):
     """A phantom data set; equal specs give equal bytes. The defaults are the demo's: 270 clean films."""
 
-    patients_per_class: int = Field(default=60, ge=1, le=1_000_000, description="patients of each class among the clean films")
+    patients_per_class: int = Field(
+        default=60, ge=1, le=1_000_000, description="patients of each class among the clean films"
+    )
     films_per_patient: tuple[int, int] = Field(
         default=(1, 2), description="fewest and most films of a patient; the numbers between are dealt out evenly"
     )
@@ -42,27 +44,35 @@ class PhantomSpec(BaseModel, frozen=True, extra="forbid"):
         description="share of patients whose site follows from their true label: pneumonia south, the others north",
     )
     exact_duplicates: int = Field(default=6, ge=0, description="extra files with the bytes of a clean film")
-    near_duplicates: int = Field(default=8, ge=0, description="extra files with a clean film re-encoded, resized or brightened")
+    near_duplicates: int = Field(
+        default=8, ge=0, description="extra files with a clean film re-encoded, resized or brightened"
+    )
     wrong_labels: int = Field(default=0, ge=0, description="clean films filed in the folder of another class")
     wrong_label_pattern: Literal["random", "south_normals_as_pneumonia"] = Field(
         default="random",
         description="random: any film, any other class; south_normals_as_pneumonia: the systematic error of one source "
         "whose normal films are filed as pneumonia",
     )
-    corrupt: int = Field(default=3, ge=0, description="extra files of random bytes, of no bytes and of zero bytes, in turn")
+    corrupt: int = Field(
+        default=3, ge=0, description="extra files of random bytes, of no bytes and of zero bytes, in turn"
+    )
     truncated: int = Field(default=3, ge=0, description="extra JPEG and PNG files, in turn, that end early")
     too_small: int = Field(default=3, ge=0, description="extra films whose longer side is below 128 pixels")
     wrong_extension_ok: int = Field(
         default=3, ge=0, description="extra sound films: PNG content named .jpg and JPEG content named .png, in turn"
     )
-    wrong_content: int = Field(default=2, ge=0, description="extra files: text named .jpg and a GIF named .png, in turn")
+    wrong_content: int = Field(
+        default=2, ge=0, description="extra files: text named .jpg and a GIF named .png, in turn"
+    )
     under_exposed: int = Field(default=5, ge=0, description="extra films with a mean grey below 50 of 255")
     over_exposed: int = Field(default=4, ge=0, description="extra films with a mean grey above 200 of 255")
     near_uniform: int = Field(default=2, ge=0, description="extra images of one grey level and a little noise")
     extreme_aspect: int = Field(
         default=2, ge=0, description="extra films cropped to a width/height below .5 and above 2, in turn"
     )
-    multi_frame: int = Field(default=2, ge=0, description="extra animated PNG and multi-picture JPEG (MPO) files, in turn")
+    multi_frame: int = Field(
+        default=2, ge=0, description="extra animated PNG and multi-picture JPEG (MPO) files, in turn"
+    )
     tinted: int = Field(default=4, ge=0, description="extra films with a colour cast")
     upper_case_share: float = Field(default=0.1, ge=0, le=1, description="share of files with .JPG, .JPEG or .PNG")
 
