@@ -1,0 +1,82 @@
+"""One package, one key, one bento and one running service for all tests of the service."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from serving import Server, environment, serve
+
+from bentoml_service.security import create_key
+
+
+def load_tiny_package() -> ModuleType:
+    """The builder that the tests of the package use; test folders are no packages, so it is loaded by its path."""
+    path = Path(__file__).parent.parent / "core/release/tiny_package.py"
+    spec = importlib.util.spec_from_file_location("tiny_package", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def write_tiny_package() -> Callable[..., Any]:
+    return load_tiny_package().write_tiny_package  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory, write_tiny_package: Callable[..., Any]) -> Path:
+    folder = tmp_path_factory.mktemp("package") / "model"
+    write_tiny_package(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def key_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "api-keys.json"
+
+
+@pytest.fixture(scope="session")
+def key(key_path: Path) -> str:
+    return create_key(key_path, "tests")
+
+
+@pytest.fixture(scope="session")
+def bento(package: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A bento made by the command line; ``home`` is its store."""
+    home = tmp_path_factory.mktemp("bento-home")
+    answer = build(package, home)
+    assert answer.returncode == 0, answer.stderr
+    return {**json.loads(answer.stdout), "home": str(home)}
+
+
+def build(package: Path, home: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bentoml_service.packaging", "--package", str(package), "--bento-home", str(home)]
+    return subprocess.run(
+        [*command, "--version", "1.0.0", *more], capture_output=True, text=True, timeout=120, env=environment()
+    )
+
+
+@pytest.fixture(scope="session")
+def build_command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    return build
+
+
+@pytest.fixture(scope="session")
+def server(
+    bento: dict[str, str], key: str, key_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The bento, served from its store alone."""
+    folder = tmp_path_factory.mktemp("server")
+    changes = {"BENTOML_HOME": bento["home"], "CXR_API_KEYS": str(key_path)}
+    with serve(bento["tag"], folder, changes) as running:
+        yield running
