@@ -1,0 +1,91 @@
+"""The evaluation report: every score of the held-out films with its interval, and what went wrong how often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxr_core import NOTICE
+from cxr_core.errors import CxrError
+from cxr_core.evaluation.bootstrap import RESAMPLES
+from cxr_core.evaluation.metrics import Metrics, classification_metrics, intervals, per_source, probabilities_of
+
+__all__ = ["evaluation_report", "failure_counts"]
+
+
+def evaluation_report(
+    predictions: pd.DataFrame,
+    names: Sequence[str],
+    seed: int,
+    split: str = "test",
+    resamples: int = RESAMPLES,
+    normal: str = "Normal",
+) -> dict[str, Any]:
+    """Report on one split of the predictions table (report 4.1, 4.2, 6.2).
+
+    Args:
+        predictions: the predictions table.
+        names: class names in output order.
+        seed: of the bootstrap.
+        split: which rows count.
+        resamples: of the bootstrap.
+        normal: name of the class without disease.
+
+    Returns:
+        JSON-ready: ``overall`` (see :class:`Metrics`, its ``per_class`` and ``confusion`` included), ``intervals``,
+        ``per_source``, ``failures``, ``split``, ``seed``, ``notice``.
+
+    Raises:
+        CxrError: the split holds no film.
+    """
+    rows = predictions[predictions["split"] == split].sort_values("image_id")
+    if rows.empty:
+        raise CxrError(f"No predictions of the {split} split: predict it before evaluating.")
+    labels, probabilities = rows["label_index"].to_numpy(np.int64), probabilities_of(rows, len(names))
+    overall = classification_metrics(labels, probabilities, names)
+    return {
+        "notice": NOTICE,
+        "split": split,
+        "seed": seed,
+        "overall": overall,
+        "intervals": intervals(labels, probabilities, rows["group_id"].to_numpy(object), seed, resamples),
+        "per_source": per_source(rows, names, seed, resamples, normal),
+        "failures": failure_counts(overall, normal),
+    }
+
+
+def failure_counts(metrics: Metrics, normal: str = "Normal") -> dict[str, Any]:
+    """Kinds of error counted from the confusion matrix (report 6.2).
+
+    Args:
+        metrics: scores that hold the matrix.
+        normal: name of the class without disease.
+
+    Returns:
+        ``errors`` in all; ``false_positives`` normal films called a disease, with ``false_positive_share`` of the
+        normal films; ``false_negatives`` diseased films called normal, with ``false_negative_share`` of the diseased;
+        ``between_diseases`` one disease called another; ``confusions`` each ordered pair of classes with its count,
+        largest first. The three kinds and the shares are None where there is no normal class.
+    """
+    names, confusion = metrics["labels"], np.array(metrics["confusion"], np.int64)
+    errors = int(confusion.sum() - np.trace(confusion))
+    pairs = [
+        {"true": names[row], "predicted": names[column], "count": int(confusion[row, column])}
+        for row, column in np.ndindex(confusion.shape)
+        if row != column
+    ]
+    pairs.sort(key=lambda pair: -int(str(pair["count"])))
+    kinds = ("false_positives", "false_positive_share", "false_negatives", "false_negative_share", "between_diseases")
+    result: dict[str, Any] = {"errors": errors, **dict.fromkeys(kinds), "confusions": pairs}
+    if normal in names:
+        place = names.index(normal)
+        healthy = int(confusion[place].sum())
+        diseased = int(confusion.sum()) - healthy
+        flagged = healthy - int(confusion[place, place])
+        missed = int(confusion[:, place].sum() - confusion[place, place])
+        values = (flagged, flagged / healthy if healthy else None, missed, missed / diseased if diseased else None)
+        result.update(zip(kinds, (*values, errors - flagged - missed), strict=True))
+    return result
