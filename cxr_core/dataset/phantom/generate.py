@@ -35,6 +35,7 @@ __all__ = ["GENERATOR_VERSION", "ensure_phantoms", "generate_phantoms"]
 GENERATOR_VERSION = "1"  # raise it with every change that alters a byte of the output
 _METADATA = "metadata.csv"
 _WORKERS = 4  # rendering spends most of its time in OpenCV and zlib, which release the interpreter lock
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left in a folder by looking at it
 _SHOWN_FOREIGN = 3  # foreign files named in an error
 
 
@@ -56,7 +57,8 @@ def _planned_paths(root: Path) -> set[str]:
 def _refuse_foreign(root: Path) -> None:
     """Raise unless every file under `root` was made by the generator."""
     own = _planned_paths(root)
-    paths = (path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir())
+    present = (path for path in root.rglob("*") if not path.is_dir() and path.name not in _LITTER)
+    paths = (path.relative_to(root).as_posix() for path in present)
     foreign = sorted(path for path in paths if path not in own and not (own and path.startswith(f"{TRUTH_DIR}/")))
     # A generation that died before it had written its plan leaves at most the plan's temporary file.
     foreign = [path for path in foreign if path != f"{TRUTH_DIR}/{Path(PLAN_FILE).stem}.tmp"]
