@@ -156,7 +156,9 @@ class CachedFrames:
 
 def _save(path: Path, arrays: Sequence[npt.NDArray[np.uint8] | None], side: int) -> None:
     stacked = np.stack([a for a in arrays if a is not None]) if arrays else np.zeros((0, side, side), np.uint8)
-    np.save(path, stacked, allow_pickle=False)
+    with path.open("wb") as stream:  # numpy.save would hide the reason when the disk is full
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(stacked))
+        stream.write(np.ascontiguousarray(stacked).data)
 
 
 def _is_running(pid: int) -> bool:

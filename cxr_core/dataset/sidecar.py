@@ -42,7 +42,7 @@ def read_sidecar(raw_dir: Path) -> pd.DataFrame | None:
             raise CxrError(f"{path} is not a CSV table in UTF-8: {error}.") from error
     if "file" not in table:
         raise CxrError(f"{path} has no column 'file': name each image relative to {raw_dir} there.")
-    table = table.reindex(columns=COLUMNS).apply(lambda column: column.str.strip())
+    table = table.apply(lambda column: column.str.strip()).reindex(columns=COLUMNS)
     table["file"] = table["file"].str.replace("\\", "/").str.removeprefix("./")
     table = table.drop_duplicates()
     twice = table["file"][table["file"].duplicated()]

@@ -22,9 +22,9 @@ _COLUMNS = ["image_id", "split", "label", "label_index", "source", "group_id", "
 def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
     """Split the accepted films.
 
-    Groups are ordered by class, source and a seeded hash, and dealt out evenly along that order: every class and source
-    is spread in proportion, and a film that is added later moves few others. Groups of several films go first, single
-    films then fill each class's target exactly wherever there are enough of them.
+    Inside each class and source, groups are ordered by a seeded hash; the first ones become validation, the next test,
+    the rest train, so that every source is spread in proportion and films that are added later move few others. Groups
+    of several films go first, single films then fill each class's target exactly wherever there are enough of them.
 
     Args:
         index: columns image_id, label, label_index, source, group_id, sha256, status; only ``accepted`` rows count.
@@ -43,13 +43,13 @@ def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
         if groups < len(SPLITS):
             name = films["label"][films["label_index"] == label_index].iloc[0]
             raise CxrError(f"Class {name} has {groups} patient groups, too few for train, validation and test: add films.")
-    order = _order(films, settings.seed)
-    several = [group for group in order if films_of.loc[group].sum() > 1]
-    split_of, given = _deal_groups(films_of.loc[several], targets)
-    left = np.clip(targets - given, 0, None)
-    for place, label_index in enumerate(films_of.columns):
-        singles = [group for group in order if group not in split_of and films_of.at[group, label_index]]
-        split_of.update(zip(singles, _interleave(left[place], len(singles)), strict=True))
+    groups = _group_table(films, settings.seed)
+    split_of = _deal_several(groups[groups["size"] > 1], settings)
+    dealt = films[films["group_id"].isin(split_of)]
+    for label_index, target in zip(films_of.columns, targets, strict=True):
+        mine = dealt["group_id"][dealt["label_index"] == label_index].map(split_of).value_counts()
+        left = [max(0, wanted - int(mine.get(split, 0))) for split, wanted in zip(SPLITS, target, strict=True)]
+        split_of.update(_deal_singles(groups[(groups["size"] == 1) & (groups["label_index"] == label_index)], left))
     films["split"] = films["group_id"].map(split_of)
     return films[_COLUMNS]
 
@@ -80,42 +80,44 @@ def _largest_remainder(counts: Sequence[int] | np.ndarray, seats: int, total: in
     return shares
 
 
-def _order(films: pd.DataFrame, seed: int) -> list[str]:
-    """Groups by class, then source, then a seeded hash: dealing evenly along it spreads sources in proportion."""
-    first = films.drop_duplicates("group_id")
-    place = [digest_bytes(f"{seed}:{group}".encode()) for group in first["group_id"]]
-    return first.assign(place=place).sort_values(["label_index", "source", "place"])["group_id"].tolist()
+def _group_table(films: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """One row a group: size, commonest class (the lower index on a tie), source; ordered by a seeded hash."""
+    counted = films.groupby(["group_id", "label_index"]).size().rename("films").reset_index()
+    main = counted.sort_values(["films", "label_index"], ascending=[False, True]).drop_duplicates("group_id")
+    table = main.set_index("group_id")[["label_index"]]
+    table["size"] = films["group_id"].value_counts()
+    table["source"] = films.drop_duplicates("group_id").set_index("group_id")["source"]
+    table["place"] = [digest_bytes(f"{seed}:{group}".encode()) for group in table.index]
+    return table.sort_values("place").reset_index()
 
 
-def _deal_groups(films_of: pd.DataFrame, targets: np.ndarray) -> tuple[dict[str, str], np.ndarray]:
-    """Deal groups of several films, each to the split that lacks its classes most.
-
-    Args:
-        films_of: films of each class (columns) in each group (rows), in dealing order.
-        targets: (classes, splits) films wanted in all.
-
-    Returns:
-        Split of each group, and the (classes, splits) films dealt.
-    """
-    share = targets / targets.sum(axis=1, keepdims=True)
-    seen = np.zeros(len(targets))
-    given = np.zeros(targets.shape, np.int64)
+def _deal_several(groups: pd.DataFrame, settings: SplitSettings) -> dict[str, str]:
+    """Deal groups of several films, each class and source by itself, so that films come closest to the fractions."""
     dealt: dict[str, str] = {}
-    for group, counts in zip(films_of.index, films_of.to_numpy(), strict=True):
-        seen += counts
-        lack = share * seen[:, None] - given
-        split = int(np.argmax(counts @ lack))
-        dealt[str(group)] = SPLITS[split]
-        given[:, split] += counts
-    return dealt, given
+    for _, members in groups.groupby(["label_index", "source"]):
+        val = round(members["size"].sum() * settings.val_fraction)
+        test = round(members["size"].sum() * settings.test_fraction)
+        middle = members["size"].cumsum() - members["size"] / 2
+        split = np.select([middle < val, middle < val + test], ["val", "test"], "train")
+        dealt.update(zip(members["group_id"], split.tolist(), strict=True))
+    return dealt
 
 
-def _interleave(left: np.ndarray, count: int) -> list[str]:
-    """Split of each of ``count`` films so that the splits get ``left`` films each, evenly along the order."""
-    seats = left.copy()
-    for split in (0, 2, 1):  # groups of several films may have overfilled a split: the largest one gives way first
-        surplus = int(seats.sum()) - count
-        seats[split] -= min(seats[split], max(surplus, 0))
-    seats[0] += count - int(seats.sum())
-    places = [((k + 0.5) / seats[split], split) for split in range(len(SPLITS)) for k in range(seats[split])]
-    return [SPLITS[split] for _, split in sorted(places)]
+def _deal_singles(groups: pd.DataFrame, left: Sequence[int]) -> dict[str, str]:
+    """Deal one class's single films so that train, val and test get ``left`` more films each, shared by source."""
+    _, val, test = left
+    val = min(val, len(groups))  # groups of several films may have left too few
+    test = min(test, len(groups) - val)
+    sizes = groups["source"].value_counts().sort_index()
+    if sizes.empty:
+        return {}
+    val_of = np.array(_largest_remainder(sizes.to_numpy(), val, int(sizes.sum())))
+    rest = sizes.to_numpy() - val_of
+    test_of = np.array(_largest_remainder(rest, test, max(int(rest.sum()), 1)))
+    dealt: dict[str, str] = {}
+    for source, v, t in zip(sizes.index, val_of, test_of, strict=True):
+        members = groups["group_id"][groups["source"] == source].tolist()
+        dealt.update(dict.fromkeys(members[:v], "val"))
+        dealt.update(dict.fromkeys(members[v : v + t], "test"))
+        dealt.update(dict.fromkeys(members[v + t :], "train"))
+    return dealt

@@ -87,13 +87,14 @@ def _grey_levels(grey: Grey) -> dict[str, float]:
 def _edges(film: Grey) -> dict[str, float]:
     across = cv2.Sobel(film, cv2.CV_16S, 1, 0)
     down = cv2.Sobel(film, cv2.CV_16S, 0, 1)
-    strength = cv2.magnitude(across.astype(np.float32), down.astype(np.float32))
+    # NumPy's sum: OpenCV's depends on where in memory the array lies, by the last digit.
+    strength = np.sqrt(across.astype(np.float64) ** 2 + down.astype(np.float64) ** 2)
     edges = cv2.Canny(across, down, _CANNY_LOW, _CANNY_HIGH)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(film, cv2.CV_16S))
     return {
         "sharpness": float(deviation[0, 0]) ** 2,
         "edge_density": cv2.countNonZero(edges) / edges.size,
-        "edge_strength": cv2.mean(strength)[0] / _SOBEL_GAIN,
+        "edge_strength": float(strength.mean()) / _SOBEL_GAIN,
     }
 
 

@@ -138,7 +138,9 @@ def _open(data: bytes) -> Image.Image:
 def _header(image: Image.Image) -> Header:
     try:
         frames = getattr(image, "n_frames", 1)
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        # Pillow would decode a whole PNG in search of EXIF behind its pixels: only what stands before them is read.
+        hidden = image.format == "PNG" and "exif" not in image.info
+        orientation = 1 if hidden else image.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageRejected("corrupt", "The file's header is damaged: copy it again.") from error
     if frames > 1:
