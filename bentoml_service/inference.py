@@ -39,8 +39,8 @@ def require_promoted(folder: Path, manifest: PackageManifest) -> None:
     Raises:
         CxrError: with the sentences of the rules that failed.
     """
-    if not manifest.gate.passed:
-        raise CxrError(f"{folder} did not pass the promotion gate: {manifest.gate.summary}")
+    if not manifest.decision.passed:
+        raise CxrError(f"{folder} did not pass the promotion gate: {manifest.decision.summary}")
 
 
 class Runtime:

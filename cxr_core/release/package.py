@@ -48,7 +48,7 @@ class PackageManifest(BaseModel):
         data: digests of the data that the model was made from, by name.
         files: SHA-256 of every other file of the folder, by file name.
         export: ``opset`` and ``max_abs_difference`` of the ONNX export.
-        gate: the promotion gate's decision.
+        gate: the promotion gate's decision, ``passed`` and ``rules``; see :class:`GateDecision`.
         parts: optional further parts, name to file name.
     """
 
@@ -67,7 +67,7 @@ class PackageManifest(BaseModel):
     data: dict[str, Any]
     files: dict[str, str]
     export: dict[str, Any]
-    gate: GateDecision
+    gate: dict[str, Any]
     parts: dict[str, str]
 
     @field_validator("files")
@@ -79,6 +79,16 @@ class PackageManifest(BaseModel):
         if missing := {ONNX, WEIGHTS, REFERENCE} - set(files):
             raise ValueError(f"{', '.join(sorted(missing))} is not listed")
         return files
+
+    @field_validator("gate")
+    @classmethod
+    def _a_decision(cls, gate: dict[str, Any]) -> dict[str, Any]:
+        return GateDecision.model_validate(gate).model_dump(mode="json")
+
+    @property
+    def decision(self) -> GateDecision:
+        """The promotion gate's decision as an object."""
+        return GateDecision.model_validate(self.gate)
 
     @property
     def digest(self) -> str:
@@ -133,7 +143,7 @@ def write_package(
             data=dict(data),
             files={file: digest_bytes(content) for file, content in contents.items()},
             export=dict(export),
-            gate=GateDecision.model_validate(gate),
+            gate=gate.model_dump(mode="json") if isinstance(gate, GateDecision) else dict(gate),
             parts={},
         )
         text = _manifest_bytes(manifest)

@@ -168,12 +168,18 @@ def test_the_limit_is_the_files_size_to_the_byte(client: httpx.Client, size: int
     assert answer.status_code == status
 
 
-def test_an_endless_body_is_cut_off_at_the_limit(server: Server, key: str) -> None:
-    """The client announces 5 GB and never stops: the answer comes while it is still sending."""
+@pytest.mark.parametrize("length", ["declared", "chunked"])
+def test_an_endless_body_is_cut_off_at_the_limit(server: Server, key: str, length: str) -> None:
+    """The client announces 5 GB, or nothing at all, and never ends: the answer comes all the same."""
     address = urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port), timeout=60) as line:
         head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Type: image/png\r\n"
-        line.sendall(f"{head}Content-Length: 5000000000\r\n\r\nabc".encode())
+        if length == "declared":
+            line.sendall(f"{head}Content-Length: 5000000000\r\n\r\nabc".encode())
+        else:
+            line.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+            for chunk in chunks(10_100_000):
+                line.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
         answer = http.client.HTTPResponse(line)
         answer.begin()
         assert answer.status == 413

@@ -24,7 +24,8 @@ def test_a_package_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert loaded == written
     assert loaded.preprocessing == PREPROCESSING
     assert loaded.files[ONNX] == digest_file(tmp_path / "model" / ONNX)
-    assert loaded.gate.passed
+    assert loaded.gate["passed"] is True
+    assert loaded.decision.rules[0].name == "macro_f1"
 
 
 def test_equal_arguments_give_equal_bytes(tmp_path: Path) -> None:
@@ -133,3 +134,9 @@ def test_a_metric_that_is_not_a_number_is_refused_before_anything_is_written(tmp
     with pytest.raises(CxrError, match="finite"):
         write_tiny_package(tmp_path / "model", metrics={"macro_f1": float("nan")})
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("gate", [{}, {"passed": "perhaps", "rules": []}, {"passed": True}])
+def test_a_gate_that_decided_nothing_is_refused(tmp_path: Path, gate: dict[str, Any]) -> None:
+    with pytest.raises(CxrError, match="gate"):
+        write_tiny_package(tmp_path / "model", gate=gate)
