@@ -61,16 +61,20 @@ class EdaData:
         groups = self.by_class(self.accepted)
         return {label: rows[column].dropna().to_numpy(np.float64) for label, rows in groups.items()}
 
-    def sources(self, rows: pd.DataFrame, most: int) -> pd.Series[str]:
-        """Source of each row; beyond the ``most`` commonest, and where none is known, a common name."""
+    def sources(self, rows: pd.DataFrame, most: int) -> pd.Series:
+        """Source of each row as a category; a common name where none is known, and beyond the ``most`` commonest.
+
+        The categories are in order of the number of rows, the rest last.
+        """
         known = rows["source"].astype("object")
         names = known.where(known.notna() & (known != ""), UNKNOWN).astype(str)
         counts = names.value_counts()
         ordered = sorted(counts.index, key=lambda name: (-counts[name], name))
-        if len(ordered) <= most:
-            return names
-        kept = ordered[: most - 1]
-        return names.where(names.isin(kept), f"{len(ordered) - len(kept)} others")
+        if len(ordered) > most:
+            ordered, rest = ordered[: most - 1], f"{len(ordered) - most + 1} others"
+            names = names.where(names.isin(ordered), rest)
+            ordered.append(rest)
+        return names.astype(pd.CategoricalDtype(ordered))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ __all__ = ["edges", "exposure", "image_properties", "pixel_intensities", "textur
 
 _MOST_POINTS = 5000  # of a scatter: more hides what is under them and slows the drawing
 _MOST_SOURCES = 6  # colours that stay apart in one scatter
-_ASPECT_BINS = np.linspace(0.5, 2.0, 31)  # the accepted range of the quality rules in steps of .05
+_ASPECT_BINS = np.linspace(
+    0.475, 2.025, 32
+)  # the accepted range of the quality rules in steps of .05, square in the middle of one
 _MEAN_BINS = np.linspace(0.0, 256.0, 33)  # eight grey levels each
 _EDGE_NAMES = {
     "edge_density": "share of edge pixels",
@@ -32,7 +34,7 @@ def image_properties(data: EdaData, title: str) -> tuple[Figure, dict[str, Any]]
     """Scatter of sizes and histogram of aspects, by class and by source; numbers: summaries of both."""
     rows = data.accepted.dropna(subset=["width", "height"])
     rows = rows.assign(aspect=rows["width"] / rows["height"], named=data.sources(rows, _MOST_SOURCES))
-    sources = sorted(rows["named"].unique())
+    sources = list(rows["named"].cat.categories)
     by_source = len(sources) > 1
     drawn = rows
     if len(rows) > _MOST_POINTS:
@@ -226,7 +228,7 @@ def exposure(data: EdaData, title: str) -> tuple[Figure, dict[str, Any]]:
         axes[0, 1].bar_label(bars, labels=[f"{share:.1%}" for share in shares], fontsize=9, padding=2)
     axes[0, 1].set_xticks(range(len(data.labels)), data.labels)
     axes[0, 1].set_title(f"Below {low:g} (plain), above {high:g} (hatched)")
-    axes[0, 1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes[0, 1].yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 2):g}%")
     axes[0, 1].set_ylim(0, max(0.02, axes[0, 1].get_ylim()[1] * 1.12))
     return figure, {"limits": {"under_exposed": low, "over_exposed": high}, **numbers}
 

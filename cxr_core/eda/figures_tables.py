@@ -135,8 +135,8 @@ def source_by_class(data: EdaData, title: str) -> tuple[Figure, dict[str, Any]]:
 
 
 def _source_counts(data: EdaData, rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    counts = pd.crosstab(data.sources(rows, most), rows["label"]).reindex(columns=list(data.labels), fill_value=0)
-    return counts.loc[sorted(counts.index, key=lambda name: (-counts.loc[name].sum(), name))]
+    counts = pd.crosstab(data.sources(rows, most).rename("named"), rows["label"])
+    return counts.reindex(columns=list(data.labels), fill_value=0)
 
 
 def cramers_v(counts: npt.NDArray[np.float64]) -> float | None:
