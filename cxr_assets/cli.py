@@ -17,7 +17,9 @@ __all__ = ["run"]
 
 
 @click.command()
-@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Override a setting, e.g. training.max_epochs=3.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Override a setting: training.max_epochs=3."
+)
 def run(changes: tuple[str, ...]) -> None:
     """Bring the whole pipeline up to date and say where to look."""
     from cxr_assets.home import ensure_dagster_home
@@ -49,7 +51,7 @@ Look at
   the pipeline     make ui      then http://127.0.0.1:3000 (runs and figures are recorded in {home})
   the artefacts    {settings.store}
   a prediction     cxr predict FILE...
-  the service      make serve   then POST /predict on http://127.0.0.1:3001 (create a key first: cxr keys create --id NAME)
+  the service      make serve   then POST /predict on http://127.0.0.1:3001 (key: cxr keys create --id NAME)
 {NOTICE}"""
     )
 

@@ -7,9 +7,16 @@ import dagster as dg
 from cxr_assets.dataset import assets as dataset
 from cxr_assets.dataset import checks as dataset_checks
 from cxr_assets.eda.assets import eda_assets
+from cxr_assets.evaluation import assets as evaluation
+from cxr_assets.explain import assets as explain
+from cxr_assets.mlflow import MlflowResource
+from cxr_assets.release import assets as release
+from cxr_assets.release import checks as release_checks
 from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResource
+from cxr_assets.robustness import assets as robustness
+from cxr_assets.training import assets as training
 
-__all__ = ["defs"]
+__all__ = ["OBSERVE_JOB", "PIPELINE_JOB", "defs"]
 
 _settings = SettingsResource()
 _store = StoreResource(settings=_settings)
@@ -25,16 +32,27 @@ defs = dg.Definitions(
         dataset.pixel_cache_manifest,
         dataset.splits,
         *eda_assets,
+        training.tuned_hyperparameters,
+        training.trained_model,
+        evaluation.predictions,
+        evaluation.evaluation,
+        robustness.robustness,
+        explain.gradcam_gallery,
+        release.release_candidate,
+        release.bento,
     ],
-    asset_checks=[dataset_checks.image_index_checks, dataset_checks.splits_checks],
+    asset_checks=[dataset_checks.image_index_checks, dataset_checks.splits_checks, release_checks.release_checks],
     resources={
         "settings": _settings,
         "store": _store,
+        "mlflow": MlflowResource(settings=_settings),
         "io_manager": ArtefactIOManager(store=_store),
     },
     jobs=[
         dg.define_asset_job(
-            OBSERVE_JOB, selection=[dataset.raw_images], description="Look whether the raw images changed; makes nothing."
+            OBSERVE_JOB,
+            selection=[dataset.raw_images],
+            description="Look whether the raw images changed; makes nothing.",
         ),
         dg.define_asset_job(
             PIPELINE_JOB,

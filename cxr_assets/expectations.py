@@ -56,8 +56,7 @@ def _row(outcome: Mapping[str, Any]) -> dict[str, Any]:
 def check_result(spec: dg.AssetCheckSpec, verdicts: pd.DataFrame, **numbers: Any) -> dg.AssetCheckResult:
     """A check result that passes when every expectation does; its description names those that do not."""
     broken = verdicts[~verdicts["passed"]]
-    names = [f"{row.expectation}({row.column})" if row.column else row.expectation for row in broken.itertuples()]
-    shown = [f"{name} observed {observed}" for name, observed in zip(names, broken["observed"], strict=True)]
+    shown = [f"{row['expectation']}({row['column']}) observed {row['observed']}" for row in broken.to_dict("records")]
     return dg.AssetCheckResult(
         asset_key=spec.asset_key,
         check_name=spec.name,

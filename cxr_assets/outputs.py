@@ -42,14 +42,14 @@ def artefact_output(
     )
 
 
-def figure(png: bytes, title: str) -> dg.MetadataValue:  # type: ignore[type-arg]
+def figure(png: bytes, title: str) -> dg.MetadataValue:
     """A figure that the UI shows: Markdown with the image inside, so that it needs no file server."""
     if len(png) > _LARGEST_FIGURE:
         return dg.MetadataValue.text(f"{title}: {len(png)} bytes, see path")
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def table(frame: pd.DataFrame, rows: int = 50) -> dg.MetadataValue:  # type: ignore[type-arg]
+def table(frame: pd.DataFrame, rows: int = 50) -> dg.MetadataValue:
     """The first rows of a data frame as a table in the UI."""
     shown = frame.head(rows)
     plain = shown.astype(object).where(shown.notna(), None)

@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from cxr_assets.gates import unpassed_gate
 from cxr_assets.staleness import Graph, next_wave, stale_assets
 from cxr_core.errors import CxrError
 from cxr_core.store import ArtefactStore
@@ -66,7 +65,9 @@ def refresh(
         wave = next_wave(graph, stale)
         again = [key for key in wave if key.to_user_string() in done.made]
         if again:
-            raise CxrError(f"{again[0].to_user_string()} is out of date again right after it was made: {stale[again[0]]}.")
+            raise CxrError(
+                f"{again[0].to_user_string()} is out of date again right after it was made: {stale[again[0]]}."
+            )
         for key in wave:
             done.made[key.to_user_string()] = stale[key]
         say("making " + ", ".join(f"{key.to_user_string()} ({stale[key]})" for key in wave))
@@ -82,17 +83,16 @@ def refresh(
 def _why(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance | None = None) -> str:
     """The sentence of the first failed step; for a failed gate, what the check found."""
     for event in result.all_events:
-        if event.is_asset_check_evaluation if hasattr(event, "is_asset_check_evaluation") else False:
-            continue
-    failures = [event for event in result.all_events if event.is_step_failure]
-    for event in failures:
-        error = event.step_failure_data.error
-        cause = error
-        while cause is not None and cause.cause is not None:
-            cause = cause.cause
-        text = (cause or error).message.strip() if (cause or error) else event.message or ""
-        key = event.asset_key
-        if instance is not None and key is not None and (sentence := unpassed_gate(instance, key)):
-            return sentence
-        return f"{event.step_key}: {text}"
+        if (
+            event.is_asset_check_evaluation
+            and not (check := event.asset_check_evaluation_data).passed
+            and check.blocking
+        ):
+            return f"{check.asset_key.to_user_string()} failed its check {check.check_name}: {check.description}"
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            return f"{event.step_key}: {error.message.strip() if error else event.message}"
     return "The run failed; its log in the Dagster UI says where."

@@ -15,7 +15,7 @@ from cxr_core.store import Artefact, ArtefactStore
 __all__ = ["ArtefactIOManager", "SettingsResource", "StoreResource", "pixel_cache", "preprocessing_of"]
 
 
-class SettingsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class SettingsResource(dg.ConfigurableResource):
     """The settings of a run: profile and environment, changed by run config where a run wants it."""
 
     overrides: dict[str, Any] = Field(
@@ -27,7 +27,7 @@ class SettingsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return load_settings(self.overrides)
 
 
-class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class StoreResource(dg.ConfigurableResource):
     """The artefact store that the settings name."""
 
     settings: dg.ResourceDependency[SettingsResource]

@@ -37,7 +37,8 @@ class Graph:
         graph = defs.resolve_asset_graph()
         keys = [key for key in graph.toposorted_asset_keys if graph.get(key).is_materializable]
         return cls(
-            {key: frozenset(graph.get(key).parent_keys) for key in keys}, {key: graph.get(key).code_version for key in keys}
+            {key: frozenset(graph.get(key).parent_keys) for key in keys},
+            {key: graph.get(key).code_version for key in keys},
         )
 
     def ancestors(self, key: dg.AssetKey) -> frozenset[dg.AssetKey]:

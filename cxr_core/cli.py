@@ -96,7 +96,9 @@ def download(into: Path | None, dataset: str | None) -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), help="Model package; default: the pipeline's release candidate.")
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="Model package; default: the pipeline's release candidate."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a film.")
 @click.option("--rejected", is_flag=True, help="Use a model even though it did not pass the gate.")
 def predict(files: tuple[Path, ...], model: Path | None, as_json: bool, rejected: bool) -> None:
@@ -110,15 +112,15 @@ def predict(files: tuple[Path, ...], model: Path | None, as_json: bool, rejected
     now = load_settings()
     shelf = ArtefactStore(now.store)
     folder = model or shelf.local_tree(shelf.get_ref("release_candidate"))
-    if not load_manifest(folder).gate.get("passed") and not rejected:
+    if not load_manifest(folder).decision.passed and not rejected:
         raise CxrError(f"The model in {folder} did not pass the promotion gate: use --rejected to try it all the same.")
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, low_confidence=now.service.low_confidence)
     failed = 0
     for file in files:
         with explain_os_errors(file, "reading the film"):
             data = file.read_bytes()
         try:
-            answer = predictor.predict(data)
+            answer = predictor.predict(data, now.quality)
         except ImageRejected as error:
             failed += 1
             click.echo(json.dumps({"file": str(file), "code": error.code, "error": error.reason}) if as_json

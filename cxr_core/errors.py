@@ -44,9 +44,13 @@ def explain_os_errors(path: Path | str, doing: str) -> Iterator[None]:
     except OSError as error:
         where = error.filename or path
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CxrError(f"No space left while {doing} at {where}: free some space or set CXR_STORE elsewhere.") from error
+            raise CxrError(
+                f"No space left while {doing} at {where}: free some space or set CXR_STORE elsewhere."
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise CxrError(f"No permission while {doing} at {where}: give this user access to it and run again.") from error
+            raise CxrError(
+                f"No permission while {doing} at {where}: give this user access to it and run again."
+            ) from error
         if error.errno == errno.ENOENT:
             raise CxrError(f"{where} is not there while {doing}: check the path.") from error
         raise CxrError(f"{error.strerror or error} while {doing} at {where}.") from error

@@ -36,7 +36,11 @@ def progress(total: int, what: str, unit: str = "images", log: Log | None = None
     """
     if log is None and sys.stderr.isatty():
         with tqdm(total=total, desc=what, unit=f" {unit}", file=sys.stderr, leave=False) as bar:
-            yield lambda done: bar.update(done) and None
+
+            def move(done: int) -> None:
+                bar.update(done)
+
+            yield move
         return
     say = log or _logger.info
     start = last = time.monotonic()

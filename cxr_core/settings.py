@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     mlflow_uri: str = Field("", description="MLflow tracking; default SQLite under data/mlflow")
     bento_home: Path | None = Field(None, description="BentoML store; default data/bentoml")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="decoding threads")
-    labels: Annotated[tuple[str, ...], NoDecode] = Field(LABELS, description="class folders in output order; report 2.2")
+    labels: Annotated[tuple[str, ...], NoDecode] = Field(
+        LABELS, description="class folders in output order; report 2.2"
+    )
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     quality: QualitySettings = QualitySettings()
     duplicates: DuplicateSettings = DuplicateSettings()

@@ -46,19 +46,25 @@ class QualitySettings(Section):
     max_pixels: int = Field(89_478_485, ge=1, description="pixels decoded at most; Pillow's own bomb limit")
     under_exposed_mean: float = Field(50.0, description="mean grey below it is flagged, 0-255; report 2.3")
     over_exposed_mean: float = Field(200.0, description="mean grey above it is flagged, 0-255; report 2.3")
-    near_uniform_std: float = Field(5.0, description="grey standard deviation below it is quarantined; two orders of "
-                                    "noise (report 5.1, sigma .02 = 5 levels): nothing but noise is left")
+    near_uniform_std: float = Field(
+        5.0,
+        description="grey standard deviation below it is quarantined; two orders of "
+        "noise (report 5.1, sigma .02 = 5 levels): nothing but noise is left",
+    )
     min_aspect: float = Field(0.5, description="width / height below it is quarantined; issue of this rule")
     max_aspect: float = Field(2.0, description="width / height above it is quarantined; issue of this rule")
-    tint_levels: float = Field(6.0, description="mean channel spread above it is flagged, 0-255; grey JPEG stays below 3")
+    tint_levels: float = Field(
+        6.0, description="mean channel spread above it is flagged, 0-255; grey JPEG stays below 3"
+    )
 
 
 class DuplicateSettings(Section):
     """Near-duplicate search (TRAPS 3)."""
 
     correlation: float = Field(0.98, gt=0, le=1, description="64x64 high-pass correlation of true copies; TRAPS 3")
-    candidate_correlation: float = Field(0.90, gt=0, le=1, description="16x16 correlation that earns the full test; "
-                                         "below every true copy measured")
+    candidate_correlation: float = Field(
+        0.90, gt=0, le=1, description="16x16 correlation that earns the full test; below every true copy measured"
+    )
     block: int = Field(2048, ge=16, description="rows compared at once: 2048 x 2048 float32 = 16 MiB")
 
 
@@ -80,8 +86,12 @@ class AugmentationSettings(Section):
     contrast: float = Field(0.1, ge=0, description="relative, uniform in +- this; report 2.4")
     noise_sigma: float = Field(0.01, ge=0, description="Gaussian, share of full range; report 2.4")
     blur_kernel: int = Field(3, ge=3, description="Gaussian blur kernel side, pixels; report 2.4")
-    optional_probability: float = Field(0.5, ge=0, le=1, description="of brightness/contrast, noise, blur each; "
-                                        "the report gives none: albumentations' default")
+    optional_probability: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="of brightness/contrast, noise, blur each; the report gives none: albumentations' default",
+    )
 
 
 class ModelSettings(Section):
@@ -126,13 +136,15 @@ class TuningSettings(Section):
     freeze_epochs: tuple[int, int] = Field((0, 10), description="report 3.3; cut to the epochs of a trial")
     focal_gamma: tuple[float, float] = Field((1.5, 2.5), description="report 3.3")
     epochs: int = Field(20, ge=1, description="of one trial; the report gives none: twice its longest freeze")
-    image_side: int = Field(224, ge=32, description="side that cached frames are reduced to for trials, pixels; report 2.4")
+    image_side: int = Field(
+        224, ge=32, description="side that cached frames are reduced to for trials, pixels; report 2.4"
+    )
     max_images: int = Field(1_000_000, ge=3, description="training images of a trial at most, class shares kept")
     seed: int = Field(42, description="report 8.2")
 
 
 class RobustnessSettings(Section):
-    """Report 5.1. The clinical preset is the report's; it does not print the severe one's numbers, so ours double them."""
+    """Report 5.1. The clinical preset is the report's; the severe one, which it does not print, doubles it."""
 
     clinical_brightness: float = Field(0.2, description="+-20 %; report 5.1")
     clinical_contrast: float = Field(0.2, description="+-20 %; report 5.1")
@@ -151,18 +163,25 @@ class ExplainSettings(Section):
     """Grad-CAM gallery (report 6.1)."""
 
     films_per_class: int = Field(4, ge=1, description="of each class and outcome in the gallery; fits one page")
-    alpha: float = Field(0.4, gt=0, le=1, description="opacity of the heat map over the film; pytorch-grad-cam's 0.5 less a fifth")
+    alpha: float = Field(
+        0.4, gt=0, le=1, description="opacity of the heat map over the film; pytorch-grad-cam's 0.5 less a fifth"
+    )
 
 
 class GateSettings(Section):
     """Asset checks that stop the pipeline (report 6.4) or warn (report 2.3)."""
 
     min_macro_f1: float = Field(0.75, ge=0, le=1, description="release gate; report 6.4")
-    max_quarantine_share: float = Field(0.15, ge=0, le=1, description="of all files; a folder with more is not a data set")
+    max_quarantine_share: float = Field(
+        0.15, ge=0, le=1, description="of all files; a folder with more is not a data set"
+    )
     min_images_per_class: int = Field(20, ge=1, description="accepted images; 2 each in validation and test at 10 %")
-    max_class_share_shift: float = Field(0.05, ge=0, le=1, description="largest difference of a class's share between "
-                                         "splits; report 2.1 (stratified)")
-    max_exposure_share: float = Field(0.10, ge=0, le=1, description="under- or over-exposed, warning; twice the report's 5 %")
+    max_class_share_shift: float = Field(
+        0.05, ge=0, le=1, description="largest difference of a class's share between splits; report 2.1 (stratified)"
+    )
+    max_exposure_share: float = Field(
+        0.10, ge=0, le=1, description="under- or over-exposed, warning; twice the report's 5 %"
+    )
 
 
 class ReleaseSettings(Section):

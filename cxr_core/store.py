@@ -62,7 +62,7 @@ def write_atomically(path: Path, data: bytes) -> None:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(temporary, path)
+            Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -129,7 +129,7 @@ class ArtefactStore:
                     if path.is_file():
                         with path.open("rb") as stream:
                             os.fsync(stream.fileno())
-                os.replace(staging / "tree", final)
+                (staging / "tree").replace(final)
                 _sync_folder(final.parent)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -174,15 +174,20 @@ class ArtefactStore:
             if not path.exists():
                 raise CxrError(f"{path} is gone from the store: materialise {artefact.name} again.")
             return path
-        copy = Path(tempfile.gettempdir()) / "cxr-store" / digest_bytes(str(self.root).encode())[:_NAME_DIGITS] / artefact.path
+        copy = (
+            Path(tempfile.gettempdir())
+            / "cxr-store"
+            / digest_bytes(str(self.root).encode())[:_NAME_DIGITS]
+            / artefact.path
+        )
         if not copy.exists():
             source = self.root / artefact.path
             staging = Path(tempfile.mkdtemp(prefix="cxr-"))
-            for path in source.rglob("*"):
-                if path.is_file():
-                    target = staging / path.relative_to(source).as_posix()
+            for item in source.rglob("*"):
+                if item.is_file():
+                    target = staging / item.relative_to(source).as_posix()
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(path.read_bytes())
+                    target.write_bytes(item.read_bytes())
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(staging, copy)
         return copy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -18,13 +18,12 @@ Film = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests leaks in, and nothing is written outside the test's folder."""
     for name in list(os.environ):
         if name.startswith("CXR_") and name != "CXR_REAL_DATA":
             monkeypatch.delenv(name)
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
-    yield
 
 
 @pytest.fixture

@@ -26,8 +26,14 @@ def raw_images(context: dg.AssetExecutionContext, settings: SettingsResource) ->
     from cxr_core.dataset.hashing import version_of
 
     raw_dir, hashed = _look(settings.load(), context)
-    metadata = {"folder": dg.MetadataValue.path(str(raw_dir)), "files": len(hashed), "bytes": int(hashed["size"].sum())}
-    return dg.ObserveResult(data_version=dg.DataVersion(version_of(raw_dir, hashed)), metadata=metadata)
+    return dg.ObserveResult(
+        data_version=dg.DataVersion(version_of(raw_dir, hashed)),
+        metadata={
+            "folder": dg.MetadataValue.path(str(raw_dir)),
+            "files": len(hashed),
+            "bytes": int(hashed["size"].sum()),
+        },
+    )
 
 
 @dg.asset(
@@ -37,7 +43,9 @@ def raw_images(context: dg.AssetExecutionContext, settings: SettingsResource) ->
     code_version=code_version(1, _SETTINGS, *_INDEX),
     description="Every file with its verdict, label, source, group and statistics, from one pass over the pixels.",
 )
-def image_index(context: dg.AssetExecutionContext, settings: SettingsResource, store: StoreResource) -> dg.Output[Artefact]:
+def image_index(
+    context: dg.AssetExecutionContext, settings: SettingsResource, store: StoreResource
+) -> dg.Output[Artefact]:
     """Decode what is new, judge everything, find copies."""
     from cxr_core.dataset.index import build_index
     from cxr_core.dataset.ingest import ingest
@@ -75,7 +83,12 @@ def quarantine(settings: SettingsResource, store: StoreResource, image_index: Ar
     rows = quarantine_of(shelf.read_table(image_index))
     reasons = rows["reason_code"].value_counts().rename_axis("reason_code").reset_index(name="files")
     return artefact_output(
-        shelf.write_table("quarantine", rows), settings.load(), (), files=len(rows), reasons=table(reasons), rows=table(rows)
+        shelf.write_table("quarantine", rows),
+        settings.load(),
+        (),
+        files=len(rows),
+        reasons=table(reasons),
+        rows=table(rows),
     )
 
 
@@ -86,7 +99,9 @@ def quarantine(settings: SettingsResource, store: StoreResource, image_index: Ar
     code_version=code_version(1, _SETTINGS, "preprocessing"),
     description="Where the canonical frame of each accepted film lies: shard and row of the memory-mapped cache.",
 )
-def pixel_cache_manifest(settings: SettingsResource, store: StoreResource, image_index: Artefact) -> dg.Output[Artefact]:
+def pixel_cache_manifest(
+    settings: SettingsResource, store: StoreResource, image_index: Artefact
+) -> dg.Output[Artefact]:
     """Manifest of the frames; its digest covers their pixels."""
     from cxr_core.dataset.manifest import frame_manifest
 

@@ -63,7 +63,9 @@ def image_index_checks(settings: SettingsResource, store: StoreResource) -> Iter
     quarantined = float((index["status"] == "quarantined").mean())
     verdicts = validate(
         pd.DataFrame({"quarantined_share": [quarantined]}),
-        lambda gxe: [gxe.ExpectColumnMaxToBeBetween(column="quarantined_share", max_value=now.gates.max_quarantine_share)],
+        lambda gxe: [
+            gxe.ExpectColumnMaxToBeBetween(column="quarantined_share", max_value=now.gates.max_quarantine_share)
+        ],
     )
     yield check_result(share, verdicts, quarantined_share=quarantined)
 
@@ -72,13 +74,18 @@ def image_index_checks(settings: SettingsResource, store: StoreResource) -> Iter
         sizes.rename_axis("label").reset_index(name="films"),
         lambda gxe: [gxe.ExpectColumnMinToBeBetween(column="films", min_value=now.gates.min_images_per_class)],
     )
-    yield check_result(minimum, verdicts, **{label: int(size) for label, size in sizes.items()})
+    yield check_result(minimum, verdicts, **{str(label): int(size) for label, size in sizes.items()})
 
     flags = accepted["flags"].str.split(",")
-    shares = {code: float(flags.map(lambda codes, code=code: code in codes).mean()) for code in ("under_exposed", "over_exposed")}
+    shares = {
+        code: float(flags.map(lambda codes, code=code: code in codes).mean())
+        for code in ("under_exposed", "over_exposed")
+    }
     verdicts = validate(
         pd.DataFrame([shares]),
-        lambda gxe: [gxe.ExpectColumnMaxToBeBetween(column=code, max_value=now.gates.max_exposure_share) for code in shares],
+        lambda gxe: [
+            gxe.ExpectColumnMaxToBeBetween(column=code, max_value=now.gates.max_exposure_share) for code in shares
+        ],
     )
     yield check_result(exposure, verdicts, **shares)._replace(severity=dg.AssetCheckSeverity.WARN)
 
@@ -115,6 +122,8 @@ def splits_checks(
     shift = float((shares.max() - shares.min()).max())
     verdicts = validate(
         pd.DataFrame({"class_share_shift": [shift]}),
-        lambda gxe: [gxe.ExpectColumnMaxToBeBetween(column="class_share_shift", max_value=now.gates.max_class_share_shift)],
+        lambda gxe: [
+            gxe.ExpectColumnMaxToBeBetween(column="class_share_shift", max_value=now.gates.max_class_share_shift)
+        ],
     )
     yield check_result(balance, verdicts, class_share_shift=shift)

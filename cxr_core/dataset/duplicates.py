@@ -40,9 +40,7 @@ def high_pass(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return _unit(out)
 
 
-def find_near_duplicates(
-    thumbnails: Frames, settings: DuplicateSettings, log: Log | None = None
-) -> pd.DataFrame:
+def find_near_duplicates(thumbnails: Frames, settings: DuplicateSettings, log: Log | None = None) -> pd.DataFrame:
     """All pairs of films that are copies of one another.
 
     Args:
@@ -88,7 +86,7 @@ def _confirm(
 
 
 def connected_groups(count: int, pairs: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Number of the connected component of each of ``count`` items, given (m, 2) pairs of items that belong together."""
+    """Connected component of each of ``count`` items, numbered, given (m, 2) pairs of items that belong together."""
     if count == 0:
         return np.zeros(0, np.intp)
     pairs = pairs.reshape(-1, 2)

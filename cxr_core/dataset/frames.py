@@ -106,7 +106,9 @@ class LabelledFrames:
 
     def __post_init__(self) -> None:
         if not len(self.frames) == len(self.labels) == len(self.keys):
-            raise CxrError(f"{len(self.frames)} frames, {len(self.labels)} labels and {len(self.keys)} keys do not match.")
+            raise CxrError(
+                f"{len(self.frames)} frames, {len(self.labels)} labels and {len(self.keys)} keys do not match."
+            )
 
     def __len__(self) -> int:
         return len(self.frames)

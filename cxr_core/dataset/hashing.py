@@ -43,7 +43,9 @@ def hash_files(
     todo = [position for position, digest in enumerate(digests) if digest is None]
     if todo:
         with progress(len(todo), "hashing files", "files", log) as advance, ThreadPoolExecutor(workers) as pool:
-            for position, digest in zip(todo, pool.map(lambda at: _try_digest(raw_dir / keys[at][0]), todo), strict=True):
+            for position, digest in zip(
+                todo, pool.map(lambda at: _try_digest(raw_dir / keys[at][0]), todo), strict=True
+            ):
                 digests[position] = digest
                 advance(1)
     table["sha256"] = digests

@@ -76,7 +76,7 @@ def build_index(
 
 
 def quarantine_of(index: pd.DataFrame) -> pd.DataFrame:
-    """The files that are kept out, with the reason and what to do: columns file, label, image_id, reason_code, reason."""
+    """The files that are kept out, and why: columns file, label, image_id, reason_code, reason."""
     rows = index[index["status"] == "quarantined"]
     return rows[["file", "label", "image_id", "reason_code", "reason"]].reset_index(drop=True)
 
@@ -158,10 +158,10 @@ def _judge_copies(table: pd.DataFrame, copies: npt.NDArray[np.intp]) -> None:
         order = pd.DataFrame({"pixels": -pixels, "bytes": -rows["bytes"], "file": rows["file"]})
         keeper = order.sort_values(["pixels", "bytes", "file"]).index[0]
         for row in members.drop(keeper):
-            exact = table.at[row, "sha256"] == table.at[keeper, "sha256"]
-            table.at[row, "duplicate_of"] = table.at[keeper, "image_id"]
+            exact = rows["sha256"][row] == rows["sha256"][keeper]
+            table.at[row, "duplicate_of"] = rows["image_id"][keeper]
             table.at[row, "reason_code"] = "exact_duplicate" if exact else "near_duplicate"
-            table.at[row, "reason"] = f"A copy of {table.at[keeper, 'file']}, which stands for it."
+            table.at[row, "reason"] = f"A copy of {rows['file'][keeper]}, which stands for it."
 
 
 def _groups(table: pd.DataFrame, patients: pd.Series, copies: npt.NDArray[np.intp]) -> pd.Series:

@@ -23,7 +23,7 @@ from cxr_core.errors import CxrError, explain_os_errors
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.settings_sections import QualitySettings
 
-__all__ = ["CachedFrames", "PixelCache", "Record", "THUMBNAIL_SIDE"]
+__all__ = ["THUMBNAIL_SIDE", "CachedFrames", "PixelCache", "Record"]
 
 THUMBNAIL_SIDE = 64  # of the near-duplicate test: TRAPS 3
 _RECORD_VERSION = 1  # raise it whenever a record's columns or statistics change meaning
@@ -100,7 +100,9 @@ class PixelCache:
             table = pd.read_parquet(shard / "records.parquet", columns=wanted)
             tables.append(table.assign(shard=shard.name))
         if not tables:
-            return pd.DataFrame({"sha256": pd.Series(dtype=str), "row": pd.Series(dtype=int), "shard": pd.Series(dtype=str)})
+            return pd.DataFrame(
+                {"sha256": pd.Series(dtype=str), "row": pd.Series(dtype=int), "shard": pd.Series(dtype=str)}
+            )
         table = pd.concat(tables, ignore_index=True)
         return table.drop_duplicates("sha256").sort_values("sha256", ignore_index=True)
 
@@ -120,7 +122,9 @@ class PixelCache:
         places = self.records(["row"]).set_index("sha256").reindex(list(sha256s))
         lost = places.index[places["row"].isna() | (places["row"] < 0)]
         if len(lost):
-            raise CxrError(f"The pixel cache in {self.folder} has no frame of {lost[0][:16]}: materialise image_index again.")
+            raise CxrError(
+                f"The pixel cache in {self.folder} has no frame of {lost[0][:16]}: materialise image_index again."
+            )
         return places["shard"].to_numpy(object), places["row"].to_numpy(np.intp)
 
     def _shards(self) -> list[Path]:

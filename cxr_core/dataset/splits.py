@@ -42,7 +42,9 @@ def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
     for label_index, groups in (films_of > 0).sum().items():
         if groups < len(SPLITS):
             name = films["label"][films["label_index"] == label_index].iloc[0]
-            raise CxrError(f"Class {name} has {groups} patient groups, too few for train, validation and test: add films.")
+            raise CxrError(
+                f"Class {name} has {groups} patient groups, too few for train, validation and test: add films."
+            )
     groups = _group_table(films, settings.seed)
     split_of = _deal_several(groups[groups["size"] > 1], settings)
     dealt = films[films["group_id"].isin(split_of)]

@@ -48,6 +48,16 @@ class Tracker:
         """Whether tracking has given up."""
         return self._failed
 
+    def connect(self) -> bool:
+        """Reach the server and make the experiment where it is missing; False where tracking has failed."""
+        if self._client is None:
+            self._attempt(self._connect)
+        return not self._failed
+
+    def attach(self, run_id: str) -> Run:
+        """A run that somebody else opened, and will end."""
+        return Run(self, run_id)
+
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str] | None = None, parent: Run | None = None) -> Iterator[Run]:
         """A run, nested under ``parent`` where one is given; it ends as FAILED where the block raises."""

@@ -17,7 +17,8 @@ from cxr_core.settings_sections import DuplicateSettings
 def films(count: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     rough = rng.integers(0, 255, (count, 48, 48)).astype(np.float32)
-    return np.stack([cv2.resize(cv2.GaussianBlur(r, (0, 0), 1), (512, 512), interpolation=cv2.INTER_CUBIC) for r in rough]).clip(0, 255).astype(np.uint8)  # fmt: skip
+    smooth = [cv2.resize(cv2.GaussianBlur(r, (0, 0), 1), (512, 512), interpolation=cv2.INTER_CUBIC) for r in rough]
+    return np.stack(smooth).clip(0, 255).astype(np.uint8)
 
 
 def thumb(film: np.ndarray) -> np.ndarray:

@@ -54,9 +54,9 @@ def index_of(root: Path, memory: Path, quality: QualitySettings = QUALITY) -> pd
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Index of a phantom folder, and the truth about it."""
     root = tmp_path_factory.mktemp("planted") / "raw"
-    spec = PhantomSpec(patients_per_class=25, exact_duplicates=8, near_duplicates=12, corrupt=6, truncated=6, too_small=5,
-                       wrong_extension_ok=4, wrong_content=4, under_exposed=6, over_exposed=6, near_uniform=4,
-                       extreme_aspect=4, multi_frame=4, tinted=6)  # fmt: skip
+    spec = PhantomSpec(patients_per_class=25, exact_duplicates=8, near_duplicates=12, corrupt=6, truncated=6,
+                       too_small=5, wrong_extension_ok=4, wrong_content=4, under_exposed=6, over_exposed=6,
+                       near_uniform=4, extreme_aspect=4, multi_frame=4, tinted=6)  # fmt: skip
     truth = generate_phantoms(root, spec).table
     return index_of(root, root.parent / "memory").set_index("file"), truth.set_index("file")
 
@@ -210,13 +210,17 @@ def test_real_films_have_no_invented_copies_and_planted_ones_are_found(real_film
     for at in rng.choice(len(originals), 30, replace=False):
         pixels = cv2.imread(str(originals[at]), cv2.IMREAD_GRAYSCALE)
         side = int(rng.integers(150, 400))
-        small = cv2.resize(pixels, (side, max(128, side * pixels.shape[0] // pixels.shape[1])), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            pixels, (side, max(128, side * pixels.shape[0] // pixels.shape[1])), interpolation=cv2.INTER_AREA
+        )
         target = originals[at].with_name(f"copy{at}.jpg")
         cv2.imwrite(str(target), small, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 90))])
         copied[target.relative_to(tmp_path / "raw").as_posix()] = originals[at].relative_to(tmp_path / "raw").as_posix()
     index = index_of(tmp_path / "raw", tmp_path).set_index("file")
     usable = index[index["status"] != "quarantined"]
-    clusters = usable.reset_index().assign(keeper=lambda t: t["duplicate_of"].where(t["duplicate_of"] != "", t["image_id"]))
+    clusters = usable.reset_index().assign(
+        keeper=lambda t: t["duplicate_of"].where(t["duplicate_of"] != "", t["image_id"])
+    )
     found = {frozenset(files) for files in clusters.groupby("keeper")["file"].apply(list) if len(files) > 1}
     planted = {frozenset(pair) for pair in copied.items() if all(file in usable.index for file in pair)}
     assert found == planted

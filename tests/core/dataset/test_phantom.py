@@ -183,9 +183,7 @@ def test_sites_differ_in_resolution(truth: PhantomTruth, pixels: dict[str, npt.N
     assert max(sides["south"]) <= 640 <= min(sides["north"])
 
 
-def test_mean_grey_does_not_separate_the_classes(
-    truth: PhantomTruth, pixels: dict[str, npt.NDArray[np.uint8]]
-) -> None:
+def test_mean_grey_does_not_separate_the_classes(truth: PhantomTruth, pixels: dict[str, npt.NDArray[np.uint8]]) -> None:
     clean = _clean(truth)
     means = np.array([pixels[file].mean() for file in clean["file"]])
     for label in LABELS:

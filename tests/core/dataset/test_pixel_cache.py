@@ -1,4 +1,4 @@
-"""The pixel cache decodes each content once, survives interruption, grows without rebuilding and stays small in memory."""
+"""The pixel cache decodes each content once, survives interruption and a full disk, and grows without rebuilding."""
 
 from __future__ import annotations
 
@@ -150,10 +150,11 @@ def test_a_file_that_changes_while_it_is_read_is_named(root: Path, tmp_path: Pat
 
 
 def test_a_full_disk_is_one_sentence_and_the_pass_continues_elsewhere(root: Path, tmp_path: Path, small_disk: Path):
+    large = Preprocessing(1024, False, 2.0, 8, PLAIN.mean, PLAIN.std)
+    hashed = hash_files(root, scan(root, LABELS), tmp_path / "memory")
+    cache = PixelCache(small_disk, large, LIMITS)
     with pytest.raises(CxrError, match="No space left while writing the pixel cache"):
-        run_big = Preprocessing(1024, False, 2.0, 8, PLAIN.mean, PLAIN.std)
-        hashed = hash_files(root, scan(root, LABELS), tmp_path / "memory")
-        ingest(root, hashed, PixelCache(small_disk, run_big, LIMITS), run_big, LIMITS)
+        ingest(root, hashed, cache, large, LIMITS)
     assert not list(small_disk.glob("pixels/*/.tmp-*"))
     assert run(root, tmp_path / "cache")[0] == 12
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +74,7 @@ def test_a_broken_link_is_kept_to_be_quarantined(root: Path):
     [
         (lambda root: put(root, "Covid/x.jpg"), "Covid/x.jpg lies in the folder Covid"),
         (lambda root: put(root, "loose.png"), "loose.png lies in the top folder"),
-        (lambda root: os.remove(root / "Tuberculosis/d.jpeg"), "CXR_LABELS=Normal,Pneumonia"),
+        (lambda root: (root / "Tuberculosis/d.jpeg").unlink(), "CXR_LABELS=Normal,Pneumonia"),
     ],
 )
 def test_each_problem_is_one_sentence_that_names_it(root: Path, change, sentence: str):
@@ -92,7 +91,7 @@ def test_an_empty_and_a_missing_folder_say_what_to_set(tmp_path: Path):
 
 
 def test_two_classes_work_when_they_are_named(root: Path):
-    os.remove(root / "Tuberculosis/d.jpeg")
+    (root / "Tuberculosis/d.jpeg").unlink()
     assert {raw.label for raw in scan(root, LABELS[:2])} == set(LABELS[:2])
 
 

@@ -137,7 +137,12 @@ def test_the_smallest_accepted_side_is_accepted(film, encode):
 
 @pytest.mark.parametrize(
     ("start", "kind"),
-    [(b"\xff\xd8\xff\xe0", "JPEG"), (b"RIFF\0\0\0\0WEBP", "WebP"), (b"\0" * 128 + b"DICM", "DICOM"), (b"hello", "unknown")],
+    [
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"RIFF\0\0\0\0WEBP", "WebP"),
+        (b"\0" * 128 + b"DICM", "DICOM"),
+        (b"hello", "unknown"),
+    ],
 )
 def test_formats_are_told_by_their_first_bytes(start: bytes, kind: str):
     assert sniff_format(start) == kind

@@ -1,0 +1,105 @@
+"""trained_model -> predictions -> evaluation."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from cxr_assets.outputs import artefact_output, code_version, figure, table
+from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_core.settings import load_settings
+from cxr_core.store import Artefact
+
+_SETTINGS = load_settings()
+_GROUP = "evaluation"
+_EVALUATION = ("labels", "split")
+
+
+@dg.asset(
+    group_name=_GROUP,
+    deps=["pixel_cache"],
+    kinds={"pytorch", "parquet"},
+    code_version=code_version(1, _SETTINGS, "preprocessing"),
+    description="Probabilities of every validation and test film, from one pass of the trained model.",
+)
+def predictions(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    store: StoreResource,
+    trained_model: Artefact,
+    splits: Artefact,
+) -> dg.Output[Artefact]:
+    """Predict the films that the model was not trained on."""
+    from cxr_core.dataset.manifest import labelled_frames
+    from cxr_core.evaluation.predict import predict_logits, softmax
+    from cxr_core.training.saved_model import load_model
+
+    now = settings.load()
+    shelf = store.open()
+    saved = load_model(shelf.local_tree(trained_model), preprocessing_of(now))
+    dealt = shelf.read_table(splits)
+    held_out = labelled_frames(pixel_cache(now), dealt, ["val", "test"])
+    logits = predict_logits(saved.model, held_out.frames, saved.preprocessing, log=context.log.info)
+    probabilities = softmax(logits)
+    rows = dealt.set_index("image_id").loc[list(held_out.keys)].reset_index()
+    result = rows[["image_id", "split", "label_index", "source", "group_id"]].assign(
+        **{f"p_{k}": probabilities[:, k] for k in range(probabilities.shape[1])},
+        predicted_index=probabilities.argmax(axis=1).astype(np.int64),
+    )
+    right = result["predicted_index"] == result["label_index"]
+    accuracy = right.groupby(result["split"]).mean()
+    return artefact_output(
+        shelf.write_table("predictions", result),
+        now,
+        ("preprocessing",),
+        films=len(result),
+        **{f"{split}_accuracy": float(value) for split, value in accuracy.items()},
+    )
+
+
+@dg.asset(
+    group_name=_GROUP,
+    kinds={"scikitlearn", "matplotlib"},
+    code_version=code_version(1, _SETTINGS, *_EVALUATION),
+    description="Test scores with intervals, pooled and inside each source; confusion matrix, ROC curves (report 4).",
+)
+def evaluation(settings: SettingsResource, store: StoreResource, predictions: Artefact) -> dg.Output[Artefact]:
+    """Score the test films."""
+    from cxr_core.evaluation.figures import confusion_figure, roc_figure
+    from cxr_core.evaluation.metrics import probabilities_of
+    from cxr_core.evaluation.report import evaluation_report
+    from cxr_core.plotting import png_bytes
+
+    now = settings.load()
+    shelf = store.open()
+    table_ = shelf.read_table(predictions)
+    report = evaluation_report(table_, now.labels, now.split.seed)
+    test = table_[table_["split"] == "test"]
+    figures = {
+        "confusion_matrix": png_bytes(confusion_figure(report["overall"], "Confusion matrix, test films")),
+        "roc_curves": png_bytes(
+            roc_figure(test["label_index"].to_numpy(), probabilities_of(test, len(now.labels)), now.labels)
+        ),
+    }
+
+    def fill(folder: Path) -> None:
+        (folder / "evaluation.json").write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False))
+        for name, png in figures.items():
+            (folder / f"{name}.png").write_bytes(png)
+
+    overall = report["overall"]
+    per_class = pd.DataFrame(overall["per_class"]).T.rename_axis("label").reset_index()
+    numbers = {name: overall[name] for name in ("accuracy", "macro_f1", "macro_auc") if overall[name] is not None}
+    return artefact_output(
+        shelf.write_tree("evaluation", fill),
+        now,
+        _EVALUATION,
+        films=overall["n"],
+        **numbers,
+        intervals=dg.MetadataValue.json(report["intervals"]),
+        per_class=table(per_class),
+        per_source=dg.MetadataValue.json(report["per_source"]),
+        **{name: figure(png, name.replace("_", " ")) for name, png in figures.items()},
+    )

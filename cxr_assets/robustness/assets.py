@@ -1,0 +1,81 @@
+"""What the report's corruptions cost (report 5.1, 5.2)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from cxr_assets.outputs import artefact_output, code_version, figure, table
+from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_core.settings import load_settings
+from cxr_core.store import Artefact
+
+_SETTINGS = load_settings()
+_SECTIONS = ("robustness", "preprocessing", "labels")
+
+
+@dg.asset(
+    group_name="robustness",
+    deps=["pixel_cache"],
+    kinds={"pytorch", "matplotlib"},
+    code_version=code_version(1, _SETTINGS, *_SECTIONS),
+    description="Test scores under the clinical and the severe preset, corrupted in the canonical frame with noise "
+    "seeded by image; differences from clean are paired and have intervals.",
+)
+def robustness(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    store: StoreResource,
+    trained_model: Artefact,
+    splits: Artefact,
+) -> dg.Output[Artefact]:
+    """Score the test films once per condition."""
+    from cxr_core.dataset.frames import Frames
+    from cxr_core.dataset.manifest import labelled_frames
+    from cxr_core.evaluation.predict import predict_logits, softmax
+    from cxr_core.plotting import png_bytes
+    from cxr_core.robustness.assess import assess
+    from cxr_core.robustness.corruptions import presets
+    from cxr_core.robustness.figures import conditions_figure, confidence_figure, corruption_gallery
+    from cxr_core.training.saved_model import load_model
+
+    now = settings.load()
+    shelf = store.open()
+    saved = load_model(shelf.local_tree(trained_model), preprocessing_of(now))
+    dealt = shelf.read_table(splits)
+    test = labelled_frames(pixel_cache(now), dealt, ["test"])
+    groups = dealt.set_index("image_id")["group_id"].loc[list(test.keys)].tolist()
+    conditions = presets(now.robustness)
+
+    def predict(frames: Frames) -> Any:
+        return softmax(predict_logits(saved.model, frames, saved.preprocessing, log=context.log.info))
+
+    report = assess(predict, test, groups, conditions, now.robustness.seed, now.labels)
+    figures = {
+        "scores": png_bytes(conditions_figure(report)),
+        "confidence": png_bytes(confidence_figure(report)),
+        "corrupted_films": png_bytes(corruption_gallery(test, conditions, now.robustness.seed)),
+    }
+
+    def fill(folder: Path) -> None:
+        (folder / "robustness.json").write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False))
+        for name, png in figures.items():
+            (folder / f"{name}.png").write_bytes(png)
+
+    scores = ("accuracy", "macro_f1", "macro_auc", "mean_confidence")
+    rows = [{"condition": name, **{s: entry[s] for s in scores}} for name, entry in report["conditions"].items()]
+    drops = {
+        f"{name}_accuracy_change": entry["difference"]["accuracy"]["value"]
+        for name, entry in report["conditions"].items()
+        if "difference" in entry
+    }
+    return artefact_output(
+        shelf.write_tree("robustness", fill),
+        now,
+        _SECTIONS,
+        scores=table(pd.DataFrame(rows)),
+        **drops,
+        **{f"{name}_figure": figure(png, name.replace("_", " ")) for name, png in figures.items()},
+    )

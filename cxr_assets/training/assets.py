@@ -1,0 +1,171 @@
+"""splits, pixel_cache -> tuned_hyperparameters -> trained_model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from cxr_assets.mlflow import MlflowResource
+from cxr_assets.outputs import artefact_output, code_version, figure, table
+from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_core.settings import load_settings
+from cxr_core.store import Artefact
+
+_SETTINGS = load_settings()
+_GROUP = "training"
+_TUNING = ("tuning", "model", "loss", "training", "augmentation", "preprocessing", "labels")
+_TRAINING = ("model", "loss", "training", "augmentation", "preprocessing", "labels")
+
+
+@dg.asset(
+    group_name=_GROUP,
+    ins={"pixel_cache_manifest": dg.AssetIn("pixel_cache")},
+    kinds={"optuna", "mlflow"},
+    code_version=code_version(1, _SETTINGS, *_TUNING),
+    description="The six hyperparameters of report 3.3, by TPE on validation log loss; every trial is an MLflow run.",
+)
+def tuned_hyperparameters(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    store: StoreResource,
+    mlflow: MlflowResource,
+    splits: Artefact,
+    pixel_cache_manifest: Artefact,
+) -> dg.Output[Artefact]:
+    """Search."""
+    from cxr_core.dataset.manifest import labelled_frames
+    from cxr_core.evaluation.figures import tuning_figure
+    from cxr_core.plotting import png_bytes
+    from cxr_core.training.hyperparameters import Hyperparameters
+    from cxr_core.training.tuning import tune
+
+    now = settings.load()
+    shelf = store.open()
+    dealt, cache = shelf.read_table(splits), pixel_cache(now)
+    train, val = (labelled_frames(cache, dealt, [name]) for name in ("train", "val"))
+    tags = {"splits": splits.digest, "pixel_cache": pixel_cache_manifest.digest}
+    with mlflow.run(context, "tuned_hyperparameters", tags) as (tracker, study):
+
+        def on_trial(
+            number: int, hyper: Hyperparameters, values: dict[str, float | None], history: list[dict[str, Any]]
+        ) -> None:
+            context.log.info(f"trial {number}: log loss {values['log_loss']}")
+            with tracker.run(f"trial-{number}", {"trial": str(number)}, study) as trial:
+                trial.params(hyper.to_dict())
+                trial.history(history)
+                trial.metrics(values)
+
+        result = tune(train, val, preprocessing_of(now), now, on_trial=on_trial, log=context.log.info)
+        study.params(result.best.to_dict())
+        study.metrics({"log_loss": result.log_loss})
+    trials = result.trials.astype(object).where(result.trials.notna(), None)
+    side = min(now.tuning.image_side, now.preprocessing.size)
+    rows = trials.to_dict("records")
+    best = result.best.to_dict()
+    report = {
+        "best": best,
+        "log_loss": result.log_loss,
+        "trials": rows,
+        "metric": "validation log loss of the softmax probabilities",
+        "image_side": side,
+        "training_images": min(len(train), now.tuning.max_images),
+        "proxy": side < now.preprocessing.size or now.tuning.max_images < len(train),
+    }
+    curve = [{"number": row["trial"], "value": row["log_loss"]} for row in rows]
+    png = png_bytes(tuning_figure(curve))
+    return artefact_output(
+        shelf.write_json("tuned_hyperparameters", report),
+        now,
+        _TUNING,
+        log_loss=result.log_loss,
+        proxy=bool(report["proxy"]),
+        best=dg.MetadataValue.json(best),
+        trials=table(result.trials),
+        history=figure(png, "Tuning history"),
+    )
+
+
+@dg.asset(
+    group_name=_GROUP,
+    ins={"pixel_cache_manifest": dg.AssetIn("pixel_cache")},
+    kinds={"pytorch", "mlflow"},
+    pool="gpu",
+    code_version=code_version(1, _SETTINGS, *_TRAINING),
+    description="The classifier (report 3): pretrained backbone, focal loss, Adam, cosine, freezing, early stopping.",
+)
+def trained_model(
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    store: StoreResource,
+    mlflow: MlflowResource,
+    tuned_hyperparameters: Artefact,
+    splits: Artefact,
+    pixel_cache_manifest: Artefact,
+) -> dg.Output[Artefact]:
+    """Train with the tuned hyperparameters; keep the best epoch."""
+    from dataclasses import asdict
+
+    from cxr_core.dataset.manifest import labelled_frames
+    from cxr_core.evaluation.figures import training_figure
+    from cxr_core.modelling.network import build_classifier
+    from cxr_core.plotting import png_bytes
+    from cxr_core.training.hyperparameters import Hyperparameters
+    from cxr_core.training.loop import train
+    from cxr_core.training.saved_model import save_model
+
+    now = settings.load()
+    shelf = store.open()
+    hyper = Hyperparameters.from_dict(shelf.read_json(tuned_hyperparameters)["best"])
+    dealt, cache, preprocessing = shelf.read_table(splits), pixel_cache(now), preprocessing_of(now)
+    train_set, val_set = (labelled_frames(cache, dealt, [name]) for name in ("train", "val"))
+    built = build_classifier(hyper.model_settings(now.model), len(now.labels), now.training.seed)
+    tags = {"splits": splits.digest, "pixel_cache": pixel_cache_manifest.digest, "preprocessing": preprocessing.digest}
+    with mlflow.run(context, "trained_model", tags) as (_, run):
+        run.params({"backbone": now.model.backbone, **hyper.to_dict()})
+
+        def on_epoch(epoch: Mapping[str, Any]) -> None:
+            context.log.info(
+                f"epoch {epoch['epoch']}: validation loss {epoch['val_loss']:.4f}, accuracy {epoch['val_accuracy']:.3f}"
+            )
+            run.history([epoch])
+
+        result = train(
+            built.model, preprocessing, train_set, val_set, hyper, now.training, now.loss, now.augmentation,
+            on_epoch=on_epoch, log=context.log.info,
+        )  # fmt: skip
+        run.metrics({"best_epoch": result.best_epoch})
+    curves = png_bytes(training_figure(result.history, result.best_epoch))
+    training = {
+        "hyperparameters": hyper.to_dict(),
+        "history": result.history,
+        "best_epoch": result.best_epoch,
+        "stopped_early": result.stopped_early,
+        "initial_weights": asdict(built.weights),
+        "data": tags,
+        "settings": {name: getattr(now, name).model_dump(mode="json") for name in ("training", "loss", "augmentation")},
+    }
+
+    def fill(folder: Path) -> None:
+        save_model(
+            folder, result.best_state, backbone=now.model.backbone, dropout=hyper.dropout, labels=now.labels,
+            preprocessing=preprocessing, training=json.loads(json.dumps(training)),
+        )  # fmt: skip
+        (folder / "training_curves.png").write_bytes(curves)
+
+    best = {
+        f"best_{name}": value for name, value in result.best.items() if name.startswith("val_") and value is not None
+    }
+    return artefact_output(
+        shelf.write_tree("trained_model", fill),
+        now,
+        _TRAINING,
+        epochs=len(result.history),
+        best_epoch=result.best_epoch,
+        stopped_early=result.stopped_early,
+        **best,
+        history=table(pd.DataFrame(result.history)),
+        curves=figure(curves, "Training curves"),
+    )
