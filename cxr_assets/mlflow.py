@@ -54,7 +54,7 @@ class MlflowResource(dg.ConfigurableResource):
             },
         )  # fmt: skip
         try:
-            whole = MlFlow(init)
+            MlFlow(init)
         except Exception as error:  # MLflow raises whatever its store raises
             context.log.warning(f"MLflow keeps no run for this Dagster run ({type(error).__name__}).")
             yield None

@@ -75,20 +75,18 @@ def refresh(
             instance=instance, run_config=config, asset_selection=wave, raise_on_error=False
         )
         if not result.success:
-            done.problem = _why(result, instance)
+            done.problem = _why(result)
             break
     return done
 
 
-def _why(result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance | None = None) -> str:
+def _why(result: dg.ExecuteInProcessResult) -> str:
     """The sentence of the first failed step; for a failed gate, what the check found."""
     for event in result.all_events:
-        if (
-            event.is_asset_check_evaluation
-            and not (check := event.asset_check_evaluation_data).passed
-            and check.blocking
-        ):
-            return f"{check.asset_key.to_user_string()} failed its check {check.check_name}: {check.description}"
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if check.blocking and not check.passed:
+                return f"{check.asset_key.to_user_string()} failed its check {check.check_name}: {check.description}"
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error

@@ -37,7 +37,7 @@ class StoreResource(dg.ConfigurableResource):
         return ArtefactStore(self.settings.load().store)
 
 
-class ArtefactIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
+class ArtefactIOManager(dg.ConfigurableIOManager):
     """Hands artefacts from asset to asset as small pointers; the content stays in the store.
 
     Loading is refused while a blocking check of the artefact has failed or is missing, so that no stage can be run

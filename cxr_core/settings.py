@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cxr_core.dataset.phantom.spec import PhantomSpec
@@ -78,6 +78,19 @@ class Settings(BaseSettings):
     release: ReleaseSettings = ReleaseSettings()
     service: ServiceSettings = ServiceSettings()
     phantom: PhantomSpec = PhantomSpec()
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """``CXR_LABELS=Normal,Pneumonia``."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("labels")
+    @classmethod
+    def _several(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(map(str.lower, value))) < max(2, len(value)):
+            raise ValueError("name two or more different classes")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -28,8 +28,8 @@ _SAMPLE = 16  # films on which the exported model is compared with PyTorch
     deps=["robustness", "gradcam_gallery"],
     kinds={"onnx"},
     code_version=code_version(1, _SETTINGS, *_CANDIDATE),
-    description="Model package: weights, ONNX, preprocessing digest, labels, metrics, data digests, and the decision of "
-    "the promotion gate.",
+    description="Model package: weights, ONNX, preprocessing digest, labels, metrics, data digests, and what the "
+    "promotion gate decided.",
 )
 def release_candidate(
     context: dg.AssetExecutionContext,

@@ -61,7 +61,7 @@ def scan(raw_dir: Path, labels: Sequence[str]) -> list[RawFile]:
     if missing:
         rest = ",".join(label for label in labels if label not in missing)
         raise CxrError(
-            f"No images of class {', '.join(missing)} in {raw_dir}: add that folder, or do without it by CXR_LABELS={rest}."
+            f"No images of class {', '.join(missing)} in {raw_dir}: add them, or set CXR_LABELS={rest}."
         )
     return files
 
