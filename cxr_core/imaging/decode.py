@@ -112,7 +112,9 @@ def decode(data: bytes, limits: QualitySettings) -> DecodedImage:
         try:
             image.load()
         except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise ImageRejected("truncated", "The file ends early or its pixel data is damaged: copy it again.") from error
+            raise ImageRejected(
+                "truncated", "The file ends early or its pixel data is damaged: copy it again."
+            ) from error
         grey, tint, bits = _to_grey(image)
     return DecodedImage(grey, header, tint, bits)
 
@@ -130,7 +132,9 @@ def _open(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size judges the size
             return Image.open(BytesIO(data), formats=_ACCEPTED)
     except Image.DecompressionBombError as error:
-        raise ImageRejected("too_large", "The header promises more pixels than any film has: check the file.") from error
+        raise ImageRejected(
+            "too_large", "The header promises more pixels than any film has: check the file."
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageRejected("corrupt", f"The {kind} header is damaged: copy the file again.") from error
 
@@ -155,11 +159,13 @@ def _check_size(header: Header, limits: QualitySettings) -> None:
     short, long = sorted((header.width, header.height))
     if long > limits.max_side or header.width * header.height > limits.max_pixels:
         raise ImageRejected(
-            "too_large", f"The header says {header.width} x {header.height} pixels, more than any film has: check the file."
+            "too_large",
+            f"The header says {header.width} x {header.height} pixels, more than any film has: check the file.",
         )
     if short < limits.min_side:
         raise ImageRejected(
-            "too_small", f"{header.width} x {header.height} pixels: the shortest side must be {limits.min_side} or more."
+            "too_small",
+            f"{header.width} x {header.height} pixels: the shortest side must be {limits.min_side} or more.",
         )
 
 

@@ -120,7 +120,9 @@ class Preprocessing:
         """
         frame = self.frame(reference_film())
         if frame.shape != expected.shape or np.abs(frame.astype(int) - expected).max() > _REFERENCE_TOLERANCE:
-            raise CxrError("Preprocessing gives other pixels here than where the model was trained: install requirements.lock.")
+            raise CxrError(
+                "Preprocessing gives other pixels here than where the model was trained: install requirements.lock."
+            )
 
 
 def reference_film() -> npt.NDArray[np.uint8]:
