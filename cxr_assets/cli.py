@@ -41,7 +41,8 @@ def run(changes: tuple[str, ...]) -> None:
     settings = load_settings(overrides)
     with dg.DagsterInstance.get() as instance:
         config = dump_overrides(overrides) if overrides else None
-        done = refresh(defs, instance, ArtefactStore(settings.store), OBSERVE_JOB, PIPELINE_JOB, config, click.echo)
+        store = ArtefactStore(settings.store)
+        done = refresh(defs, instance, store, settings, OBSERVE_JOB, PIPELINE_JOB, config, click.echo)
     click.echo(f"{len(done.made)} assets made, {done.fresh} were up to date, {time.monotonic() - start:.0f} s")
     if done.problem:
         raise CxrError(done.problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,16 +12,34 @@ import pandas as pd
 from cxr_core.settings import Settings
 from cxr_core.store import Artefact
 
-__all__ = ["SETTINGS_TAG", "artefact_output", "code_version", "figure", "table"]
+__all__ = ["SECTIONS", "SETTINGS", "artefact_output", "figure", "settings_digest", "table", "versioned"]
 
-SETTINGS_TAG = "cxr/settings"  # metadata key: digest of the settings that a materialisation was made with
+SECTIONS = "cxr/sections"  # metadata of an asset: the sections of the settings that it reads
+SETTINGS = "cxr/settings"  # metadata of a materialisation: digest of those sections as they were
 
 _LARGEST_FIGURE = 2_000_000  # bytes of PNG that are put into the event log; larger ones are shown by their path
 
 
-def code_version(version: int, settings: Settings, *sections: str) -> str:
-    """Code version of an asset: raised by hand when its code changes meaning, and by any change of its settings."""
-    return f"{version}-{settings.section_digest(*sections)[:12]}" if sections else str(version)
+def versioned(version: int, settings: Settings, *sections: str) -> dict[str, Any]:
+    """Arguments of an asset's decorator that say what it depends on beside its inputs.
+
+    Args:
+        version: raised by hand when the asset's code changes meaning.
+        settings: those of the code location, so that the UI shows an asset as out of date when they change.
+        sections: the sections of them that the asset reads.
+
+    Returns:
+        ``code_version``, and ``metadata`` with the sections for :mod:`cxr_assets.staleness`.
+    """
+    return {
+        "code_version": f"{version}-{settings_digest(settings, sections)}",
+        "metadata": {SECTIONS: dg.MetadataValue.json(list(sections))},
+    }
+
+
+def settings_digest(settings: Settings, sections: Sequence[str]) -> str:
+    """Short digest of some sections of the settings."""
+    return settings.section_digest(*sections)[:12]
 
 
 def artefact_output(
@@ -34,11 +53,10 @@ def artefact_output(
         sections: the sections of them that it depends on.
         metadata: numbers, tables and figures for the UI.
     """
-    used = settings.section_digest(*sections)[:12] if sections else ""
     return dg.Output(
         artefact,
         data_version=dg.DataVersion(artefact.digest),
-        metadata={SETTINGS_TAG: used, **metadata},
+        metadata={SETTINGS: settings_digest(settings, sections), **metadata},
     )
 
 

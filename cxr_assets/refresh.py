@@ -10,6 +10,7 @@ import dagster as dg
 
 from cxr_assets.staleness import Graph, next_wave, stale_assets
 from cxr_core.errors import CxrError
+from cxr_core.settings import Settings
 from cxr_core.store import ArtefactStore
 
 __all__ = ["Refresh", "refresh"]
@@ -36,6 +37,7 @@ def refresh(
     defs: dg.Definitions,
     instance: dg.DagsterInstance,
     store: ArtefactStore,
+    settings: Settings,
     observe_job: str,
     pipeline_job: str,
     run_config: Mapping[str, Any] | None = None,
@@ -47,12 +49,13 @@ def refresh(
         defs: the code location.
         instance: where versions are recorded.
         store: where artefacts lie.
+        settings: those that ``run_config`` leads to.
         observe_job, pipeline_job: names of the two jobs.
         run_config: run config of every run, for example settings overrides.
         say: told what is about to be made, and why.
     """
     config = {**_QUIET, **(run_config or {})}
-    graph = Graph.of(defs)
+    graph = Graph.of(defs, settings)
     done = Refresh()
     observed = defs.resolve_job_def(observe_job).execute_in_process(
         instance=instance, run_config=config, raise_on_error=False

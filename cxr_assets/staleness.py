@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import dagster as dg
 
 from cxr_assets.gates import unpassed_gate
-from cxr_assets.outputs import SETTINGS_TAG
+from cxr_assets.outputs import SECTIONS, SETTINGS, settings_digest
 from cxr_core.errors import CxrError
+from cxr_core.settings import Settings
 from cxr_core.store import ArtefactStore
 
 __all__ = ["Graph", "next_wave", "stale_assets"]
@@ -25,20 +26,27 @@ class Graph:
 
     Attributes:
         parents: upstream keys of every materialisable asset, in topological order.
-        code_versions: code version of each of them.
+        code: hand-raised version of each asset's code.
+        settings: digest of the settings that each asset reads.
     """
 
     parents: Mapping[dg.AssetKey, frozenset[dg.AssetKey]]
-    code_versions: Mapping[dg.AssetKey, str | None]
+    code: Mapping[dg.AssetKey, str]
+    settings: Mapping[dg.AssetKey, str]
 
     @classmethod
-    def of(cls, defs: dg.Definitions) -> Graph:
-        """Graph of all materialisable assets of the definitions."""
+    def of(cls, defs: dg.Definitions, settings: Settings) -> Graph:
+        """Graph of all materialisable assets of the definitions, under the settings of a run."""
         graph = defs.resolve_asset_graph()
-        keys = [key for key in graph.toposorted_asset_keys if graph.get(key).is_materializable]
+        nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
+        nodes = [node for node in nodes if node.is_materializable]
+        sections = {node.key: dg.MetadataValue.json([]) for node in nodes} | {
+            node.key: node.metadata[SECTIONS] for node in nodes if SECTIONS in node.metadata
+        }
         return cls(
-            {key: frozenset(graph.get(key).parent_keys) for key in keys},
-            {key: graph.get(key).code_version for key in keys},
+            {node.key: frozenset(node.parent_keys) for node in nodes},
+            {node.key: _code(node.code_version) for node in nodes},
+            {key: settings_digest(settings, value.value) for key, value in sections.items()},
         )
 
     def ancestors(self, key: dg.AssetKey) -> frozenset[dg.AssetKey]:
@@ -56,30 +64,29 @@ def stale_assets(graph: Graph, instance: dg.DagsterInstance, store: ArtefactStor
     its inputs, its content is still in the store, and its blocking checks passed.
     """
     stale: dict[dg.AssetKey, str] = {}
-    for key, parents in graph.parents.items():
-        if reason := _reason(key, parents, graph.code_versions[key], instance, store):
+    for key in graph.parents:
+        if reason := _reason(graph, key, instance, store):
             stale[key] = reason
     return stale
 
 
-def _reason(
-    key: dg.AssetKey,
-    parents: frozenset[dg.AssetKey],
-    code_version: str | None,
-    instance: dg.DagsterInstance,
-    store: ArtefactStore,
-) -> str:
+def _code(code_version: str | None) -> str:
+    """The hand-raised part of a code version; the rest is a digest of the code location's settings."""
+    return (code_version or "").partition("-")[0]
+
+
+def _reason(graph: Graph, key: dg.AssetKey, instance: dg.DagsterInstance, store: ArtefactStore) -> str:
     event = instance.get_latest_materialization_event(key)
     made = event.asset_materialization if event else None
     if made is None:
         return "never materialised"
     tags = made.tags or {}
-    if tags.get(_CODE_VERSION) != code_version:
-        return "its code or settings changed"
-    settings = made.metadata.get(SETTINGS_TAG)
-    if settings is not None and settings.value and not (code_version or "").endswith(f"-{settings.value}"):
-        return "it was made with other settings"
-    for parent in sorted(parents, key=lambda parent: parent.to_user_string()):
+    if _code(tags.get(_CODE_VERSION)) != graph.code[key]:
+        return "its code changed"
+    made_with = made.metadata.get(SETTINGS)
+    if made_with is None or made_with.value != graph.settings[key]:
+        return "its settings changed"
+    for parent in sorted(graph.parents[key], key=lambda parent: parent.to_user_string()):
         if tags.get(_INPUT_VERSION + parent.to_user_string()) != data_version(instance, parent):
             return f"{parent.to_user_string()} changed"
     try:

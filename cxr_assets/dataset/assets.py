@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 
-from cxr_assets.outputs import artefact_output, code_version, table
+from cxr_assets.outputs import artefact_output, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
 from cxr_core.settings import Settings, load_settings
 from cxr_core.store import Artefact
@@ -40,7 +40,7 @@ def raw_images(context: dg.AssetExecutionContext, settings: SettingsResource) ->
     group_name=_GROUP,
     deps=[raw_images],
     kinds={"parquet", "opencv"},
-    code_version=code_version(1, _SETTINGS, *_INDEX),
+    **versioned(1, _SETTINGS, *_INDEX),
     description="Every file with its verdict, label, source, group and statistics, from one pass over the pixels.",
 )
 def image_index(
@@ -72,7 +72,7 @@ def image_index(
 @dg.asset(
     group_name=_GROUP,
     kinds={"parquet"},
-    code_version=code_version(1, _SETTINGS),
+    **versioned(1, _SETTINGS),
     description="Files that are kept out of the data set, each with its reason and what to do.",
 )
 def quarantine(settings: SettingsResource, store: StoreResource, image_index: Artefact) -> dg.Output[Artefact]:
@@ -96,7 +96,7 @@ def quarantine(settings: SettingsResource, store: StoreResource, image_index: Ar
     group_name=_GROUP,
     name="pixel_cache",
     kinds={"numpy"},
-    code_version=code_version(1, _SETTINGS, "preprocessing"),
+    **versioned(1, _SETTINGS, "preprocessing"),
     description="Where the canonical frame of each accepted film lies: shard and row of the memory-mapped cache.",
 )
 def pixel_cache_manifest(
@@ -124,7 +124,7 @@ def pixel_cache_manifest(
 @dg.asset(
     group_name=_GROUP,
     kinds={"parquet"},
-    code_version=code_version(1, _SETTINGS, *_SPLITS),
+    **versioned(1, _SETTINGS, *_SPLITS),
     description="Train, validation and test: stratified by class and source, a patient or copy never on two sides.",
 )
 def splits(settings: SettingsResource, store: StoreResource, image_index: Artefact) -> dg.Output[Artefact]:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from cxr_assets.outputs import artefact_output, code_version, figure
+from cxr_assets.outputs import artefact_output, figure, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
 from cxr_core.eda.figures import FIGURES, EdaData, FigureSpec
 from cxr_core.settings import load_settings
@@ -30,7 +30,7 @@ def _figure_asset(spec: FigureSpec) -> dg.AssetsDefinition:
         ins=ins,
         group_name="eda",
         kinds={"matplotlib"},
-        code_version=code_version(1, _SETTINGS, *_SECTIONS),
+        **versioned(1, _SETTINGS, *_SECTIONS),
         description=f"{spec.title}. {spec.description}",
     )
     def build(settings: SettingsResource, store: StoreResource, **inputs: Artefact) -> dg.Output[Artefact]:

@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from cxr_assets.outputs import artefact_output, code_version, figure, table
+from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
@@ -21,7 +21,7 @@ _EVALUATION = ("labels", "split")
     group_name=_GROUP,
     deps=["pixel_cache"],
     kinds={"pytorch", "parquet"},
-    code_version=code_version(1, _SETTINGS, "preprocessing"),
+    **versioned(1, _SETTINGS, "preprocessing"),
     description="Probabilities of every validation and test film, from one pass of the trained model.",
 )
 def predictions(
@@ -62,7 +62,7 @@ def predictions(
 @dg.asset(
     group_name=_GROUP,
     kinds={"scikitlearn", "matplotlib"},
-    code_version=code_version(1, _SETTINGS, *_EVALUATION),
+    **versioned(1, _SETTINGS, *_EVALUATION),
     description="Test scores with intervals, pooled and inside each source; confusion matrix, ROC curves (report 4).",
 )
 def evaluation(settings: SettingsResource, store: StoreResource, predictions: Artefact) -> dg.Output[Artefact]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from cxr_assets.outputs import artefact_output, code_version, figure, table
+from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
@@ -17,7 +17,7 @@ _SECTIONS = ("explain", "labels", "preprocessing")
     group_name="explain",
     deps=["pixel_cache"],
     kinds={"pytorch", "matplotlib"},
-    code_version=code_version(1, _SETTINGS, *_SECTIONS),
+    **versioned(1, _SETTINGS, *_SECTIONS),
     description="Grad-CAM of correct, wrong and least certain test films of each class: to look at, proof of nothing.",
 )
 def gradcam_gallery(

@@ -11,7 +11,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from cxr_assets.outputs import artefact_output, code_version, table
+from cxr_assets.outputs import artefact_output, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
 from cxr_core.settings import load_settings, project_root
 from cxr_core.store import Artefact
@@ -27,7 +27,7 @@ _SAMPLE = 16  # films on which the exported model is compared with PyTorch
     group_name=_GROUP,
     deps=["robustness", "gradcam_gallery"],
     kinds={"onnx"},
-    code_version=code_version(1, _SETTINGS, *_CANDIDATE),
+    **versioned(1, _SETTINGS, *_CANDIDATE),
     description="Model package: weights, ONNX, preprocessing digest, labels, metrics, data digests, and what the "
     "promotion gate decided.",
 )
@@ -91,7 +91,7 @@ def release_candidate(
 @dg.asset(
     group_name=_GROUP,
     kinds={"bentoml"},
-    code_version=code_version(1, _SETTINGS, *_BENTO),
+    **versioned(1, _SETTINGS, *_BENTO),
     description="The prediction service with the model inside, ready for `bentoml serve`.",
 )
 def bento(settings: SettingsResource, store: StoreResource, release_candidate: Artefact) -> dg.Output[Artefact]:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from cxr_assets.outputs import artefact_output, code_version, figure, table
+from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
@@ -20,7 +20,7 @@ _SECTIONS = ("robustness", "preprocessing", "labels")
     group_name="robustness",
     deps=["pixel_cache"],
     kinds={"pytorch", "matplotlib"},
-    code_version=code_version(1, _SETTINGS, *_SECTIONS),
+    **versioned(1, _SETTINGS, *_SECTIONS),
     description="Test scores under the clinical and the severe preset, corrupted in the canonical frame with noise "
     "seeded by image; differences from clean are paired and have intervals.",
 )

@@ -9,7 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from cxr_assets.mlflow import MlflowResource
-from cxr_assets.outputs import artefact_output, code_version, figure, table
+from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
@@ -24,7 +24,7 @@ _TRAINING = ("model", "loss", "training", "augmentation", "preprocessing", "labe
     group_name=_GROUP,
     ins={"pixel_cache_manifest": dg.AssetIn("pixel_cache")},
     kinds={"optuna", "mlflow"},
-    code_version=code_version(1, _SETTINGS, *_TUNING),
+    **versioned(1, _SETTINGS, *_TUNING),
     description="The six hyperparameters of report 3.3, by TPE on validation log loss; every trial is an MLflow run.",
 )
 def tuned_hyperparameters(
@@ -93,7 +93,7 @@ def tuned_hyperparameters(
     ins={"pixel_cache_manifest": dg.AssetIn("pixel_cache")},
     kinds={"pytorch", "mlflow"},
     pool="gpu",
-    code_version=code_version(1, _SETTINGS, *_TRAINING),
+    **versioned(1, _SETTINGS, *_TRAINING),
     description="The classifier (report 3): pretrained backbone, focal loss, Adam, cosine, freezing, early stopping.",
 )
 def trained_model(

@@ -1,0 +1,74 @@
+"""The graph of assets, as the design draws it."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from cxr_assets.definitions import defs
+from cxr_assets.gates import gate_specs
+from cxr_core.eda.figures import FIGURES
+
+EDA_WITH_SPLITS = {name for name, spec in FIGURES.items() if spec.needs_splits}
+EDA_WITH_FRAMES = {name for name, spec in FIGURES.items() if spec.needs_frames}
+
+LINEAGE = {
+    "raw_images": set(),
+    "image_index": {"raw_images"},
+    "quarantine": {"image_index"},
+    "pixel_cache": {"image_index"},
+    "splits": {"image_index"},
+    "tuned_hyperparameters": {"splits", "pixel_cache"},
+    "trained_model": {"tuned_hyperparameters", "splits", "pixel_cache"},
+    "predictions": {"trained_model", "splits", "pixel_cache"},
+    "evaluation": {"predictions"},
+    "robustness": {"trained_model", "splits", "pixel_cache"},
+    "gradcam_gallery": {"trained_model", "predictions", "splits", "pixel_cache"},
+    "release_candidate": {"trained_model", "evaluation", "image_index", "splits", "robustness", "gradcam_gallery"},
+    "bento": {"release_candidate"},
+    **{
+        f"eda_{name}": {"image_index"}
+        | ({"splits"} if name in EDA_WITH_SPLITS else set())
+        | ({"pixel_cache"} if name in EDA_WITH_FRAMES else set())
+        for name in FIGURES
+    },
+}
+
+CHECKS = {
+    "image_index": {"schema_and_ranges", "quarantine_share", "images_per_class"},
+    "splits": {"no_group_in_two_splits", "no_duplicate_across_splits", "class_balance"},
+    "release_candidate": {"promotion_gate"},
+}
+
+
+def test_the_code_location_loads():
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_the_lineage_is_the_design_s():
+    graph = defs.resolve_asset_graph()
+    found = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == LINEAGE
+
+
+def test_every_asset_says_what_it_is():
+    for spec in defs.resolve_all_asset_specs():
+        name = spec.key.to_user_string()
+        assert spec.group_name, name
+        assert spec.description, name
+        assert spec.kinds, name
+        if name != "raw_images":
+            assert spec.code_version, name
+
+
+def test_the_gates_block():
+    found = {name: {spec.name for spec in gate_specs(dg.AssetKey(name))} for name in CHECKS}
+    assert found == CHECKS
+
+
+def test_only_the_exposure_check_merely_warns():
+    checks = defs.resolve_asset_graph().asset_check_keys
+    gated = {spec.key for name in CHECKS for spec in gate_specs(dg.AssetKey(name))}
+    assert {key.name for key in checks - gated} == {"exposure_share"}
