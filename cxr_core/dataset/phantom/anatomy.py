@@ -109,7 +109,7 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
         mediastinum=uniform(0.034, 0.052),
         wall=uniform(0.035, 0.14),
         habitus=uniform(0.85, 1.2),
-        breast=uniform(0.05, 0.24) if female else 0.0,
+        breast=uniform(0.05, 0.19) if female else 0.0,
         rib_count=int(rng.integers(10, 13)),
         rib_pitch=uniform(0.055, 0.074),
         rib_slope=uniform(0.11, 0.26),

@@ -32,7 +32,7 @@ from cxr_core.settings import LABELS
 
 __all__ = ["GENERATOR_VERSION", "ensure_phantoms", "generate_phantoms"]
 
-GENERATOR_VERSION = "1"  # raise it with every change that alters a byte of the output
+GENERATOR_VERSION = "3"  # raise it with every change that alters a byte of the output
 _METADATA = "metadata.csv"
 _WORKERS = 4  # rendering spends most of its time in OpenCV and zlib, which release the interpreter lock
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left in a folder by looking at it

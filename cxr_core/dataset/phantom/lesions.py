@@ -76,7 +76,7 @@ def consolidation(
     patches = 1 + int(patient.random() < 0.40)
     share = np.zeros((HEIGHT, WIDTH), np.float32)
     noise = smooth_noise(patient, 0.075, 3)
-    severity = patient.uniform(0.68, 1.0)
+    severity = patient.uniform(0.74, 1.0)
     for index in range(patches):
         side = first if index == 0 or patient.random() < 0.45 else -first
         down = patient.uniform(0.60, 0.88) if patient.random() < 0.88 else patient.uniform(0.40, 0.58)
@@ -87,7 +87,7 @@ def consolidation(
         patch = expit((1.0 + 0.20 * noise - r) / np.float32(patient.uniform(0.13, 0.24)))
         hilum = hila(anatomy, inspiration)[0 if side < 0 else 1]
         bronchi = bronchogram(patient, hilum, centre)
-        patch = patch * (0.88 + 0.09 * np.clip(noise, -1.5, 1.5)) * (1 - 0.42 * bronchi)
+        patch = patch * (0.90 + 0.08 * np.clip(noise, -1.5, 1.5)) * (1 - 0.30 * bronchi)
         share = np.maximum(share, patch)
     return np.clip(share * severity * film.uniform(0.88, 1.05), 0, 0.95).astype(np.float32)
 
@@ -109,7 +109,7 @@ def tuberculosis(
     """Air replaced by upper-zone infiltrate, nodules, cavities and fibrosis, 0..1; arguments of `consolidation`."""
     first = 1.0 if patient.random() < 0.45 else -1.0
     sides = [first, -first] if patient.random() < 0.4 else [first]
-    severity = patient.uniform(0.6, 1.0) * film.uniform(0.9, 1.05)
+    severity = patient.uniform(0.66, 1.0) * film.uniform(0.9, 1.05)
     patchy = smooth_noise(patient, 0.034, 3)
     share = np.zeros((HEIGHT, WIDTH), np.float32)
     for index, side in enumerate(sides):
@@ -159,5 +159,5 @@ def lesions_for(
         share = tuberculosis(patient, film, anatomy, thorax, inspiration)
     else:
         raise ValueError(f"unknown class {label!r}")
-    depth = (share * thorax.air * np.float32(0.9 * LUNG_AIR)).astype(np.float32)
+    depth = (share * thorax.air * np.float32(LUNG_AIR)).astype(np.float32)
     return Lesions(depth, (share > MASK_SHARE * share.max()) & thorax.lung)
