@@ -37,7 +37,8 @@ class Gallery:
 
     Attributes:
         figure: matplotlib figure, made for 150 dpi.
-        table: ``image_id``, ``label_index``, ``predicted_index``, ``outcome``, ``probability`` (of the predicted class).
+        table: columns ``image_id``, ``label_index``, ``predicted_index``, ``probability`` (of the predicted class),
+            ``outcome`` (one of :data:`OUTCOMES`).
     """
 
     figure: Figure

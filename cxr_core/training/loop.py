@@ -152,19 +152,20 @@ def train(
                     advance(len(x))
             seconds = time.monotonic() - started
 
+            train_loss = float(loss_sum) / images
             logits = predict_logits(model, val_set.frames, preprocessing, device=device, log=log, what="validating")
+            if not (math.isfinite(train_loss) and np.isfinite(logits).all()):
+                raise DivergedError(f"The loss is no longer a number in epoch {epoch}: lower training.learning_rate.")
             row: Epoch = {
                 "epoch": epoch,
                 "frozen": frozen,
                 "learning_rate": cosine_rate(
                     (epoch - 1) * steps, epochs * steps, hyper.learning_rate, training.eta_min
                 ),
-                "train_loss": float(loss_sum) / images,
+                "train_loss": train_loss,
                 "grad_norm": float(norm_sum) / steps,
                 **validation_measures(logits, val_set.labels, criterion),
             }
-            if not (math.isfinite(row["train_loss"]) and math.isfinite(row["val_loss"])):
-                raise DivergedError(f"The loss is no longer a number in epoch {epoch}: lower training.learning_rate.")
             history.append(row)
             _say(row, epochs, images / max(seconds, 1e-9), log)
             if on_epoch:

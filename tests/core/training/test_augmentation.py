@@ -2,7 +2,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import albumentations
-import cv2
 import numpy as np
 import pytest
 
@@ -79,7 +78,8 @@ def test_what_enters_the_frame_is_black() -> None:
     shifted = _augment(GEOMETRY_ONLY.model_copy(update={"rotation_degrees": 0.0}), white, 50)
     assert set(np.unique(shifted)) == {0, 255}
     rotated = _augment(GEOMETRY_ONLY.model_copy(update={"translation": 0.0}), white, 50)
-    assert (rotated[:, [0, 0, -1, -1], [0, -1, 0, -1]].min(axis=1) == 0).mean() > 0.9
+    corners = rotated[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners.min(axis=1) == 0).mean() > 0.8  # a third of a degree leaves the corners filled
 
 
 def test_brightness_moves_within_a_tenth_of_full_range() -> None:
@@ -103,9 +103,10 @@ def test_blur_is_the_gaussian_of_a_three_pixel_kernel() -> None:
     step, _ = _step(albumentations.GaussianBlur)
     spot = np.zeros((9, 9), np.uint8)
     spot[4, 4] = 255
-    blurred = step(image=spot)["image"].astype(int)
-    expected = cv2.GaussianBlur(spot, (3, 3), 0).astype(int)
-    assert np.abs(blurred - expected).max() <= 3  # OpenCV rounds this kernel to 1/4, 1/2, 1/4
+    blurred = step(image=spot)["image"].astype(float)
+    kernel = np.exp(-0.5 * (np.array([-1, 0, 1]) / 0.8) ** 2)  # OpenCV's sigma for a kernel of three
+    kernel /= kernel.sum()
+    np.testing.assert_allclose(blurred[3:6, 3:6], 255 * np.outer(kernel, kernel), atol=1)
     assert np.count_nonzero(blurred) == 9
 
 

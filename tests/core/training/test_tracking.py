@@ -1,0 +1,81 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from cxr_core.training.tracking import Tracker
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mlflow")
+
+
+def test_runs_nest_and_hold_what_was_logged(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{folder / 'deep/mlflow.db'}"
+    warnings: list[str] = []
+    tracker = Tracker(uri, "cxr-test", warnings.append)
+    figure = tmp_path / "figure.svg"
+    figure.write_text("<svg/>")
+    with tracker.run("tuning", tags={"data": "abc"}) as parent:
+        parent.params({"trials": 2})
+        parent.artefact(figure, "figures")
+        parent.text("trial,log_loss\n", "trials.csv")
+        for number in range(2):
+            with tracker.run(f"trial {number}", parent=parent) as trial:
+                trial.history([{"epoch": 1, "val_loss": 0.5, "auc": None}, {"epoch": 2, "val_loss": 0.25, "auc": 0.9}])
+                trial.metrics({"log_loss": 0.125 * number})
+    assert warnings == []
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("cxr-test")
+    assert experiment.artifact_location == (folder / "deep/artifacts").as_uri()
+    run = client.get_run(parent.run_id)
+    assert (run.info.status, run.data.params, run.data.tags["data"]) == ("FINISHED", {"trials": "2"}, "abc")
+    assert [file.path for file in client.list_artifacts(parent.run_id)] == ["figures", "trials.csv"]
+    children = client.search_runs([experiment.experiment_id], f"tags.mlflow.parentRunId = '{parent.run_id}'")
+    assert sorted(child.data.metrics["log_loss"] for child in children) == [0.0, 0.125]
+    steps = client.get_metric_history(children[0].info.run_id, "val_loss")
+    assert [(metric.step, metric.value) for metric in steps] == [(1, 0.5), (2, 0.25)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.svg"]  # no ./mlruns
+
+
+def test_a_run_whose_work_fails_is_marked_and_the_error_goes_on(folder: Path) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{folder / 'deep/mlflow.db'}"
+    tracker = Tracker(uri, "cxr-test")
+    with pytest.raises(ZeroDivisionError), tracker.run("fails") as run:
+        1 / 0  # noqa: B018
+    assert MlflowClient(tracking_uri=uri).get_run(run.run_id).info.status == "FAILED"
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/such/mlflow.db"])
+def test_tracking_that_cannot_work_warns_once_and_the_work_goes_on(uri: str, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    tracker = Tracker(uri, "cxr-test", warnings.append)
+    done = False
+    with tracker.run("training") as run, tracker.run("trial", parent=run) as trial:
+        run.params({"a": 1})
+        trial.history([{"epoch": 1, "val_loss": 0.5}])
+        run.artefact(tmp_path)
+        done = True
+    assert done
+    assert tracker.failed
+    assert len(warnings) == 1
+    assert uri in warnings[0]
+
+
+def test_a_warning_never_shows_a_password() -> None:
+    warnings: list[str] = []
+    with Tracker("http://user:secret@127.0.0.1:9", "cxr-test", warnings.append).run("training"):
+        pass
+    assert "secret" not in warnings[0]
+
+
+def test_usage_reports_to_the_makers_are_off() -> None:
+    with Tracker("http://127.0.0.1:9", "cxr-test", lambda text: None).run("training"):
+        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
