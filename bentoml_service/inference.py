@@ -21,16 +21,16 @@ BUNDLED = Path(__file__).resolve().parent.parent / "model"  # where packaging pu
 
 
 def package_folder() -> Path:
-    """Folder of the model package to serve: the bento's own, else ``CXR_MODEL_PACKAGE``.
+    """Folder of the model package to serve: the bento's own, else ``CXR_MODEL``.
 
     Raises:
         CxrError: neither is there.
     """
     if (BUNDLED / MANIFEST).is_file():
         return BUNDLED
-    if configured := os.environ.get("CXR_MODEL_PACKAGE"):
+    if configured := os.environ.get("CXR_MODEL"):
         return Path(configured).expanduser().resolve()
-    raise CxrError("No model to serve: serve a bento, or set CXR_MODEL_PACKAGE to the folder of a model package.")
+    raise CxrError("No model to serve: serve a bento, or set CXR_MODEL to the folder of a model package.")
 
 
 def require_promoted(folder: Path, manifest: PackageManifest) -> None:

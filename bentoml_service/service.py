@@ -1,6 +1,6 @@
 """The BentoML service ``cxr``: mounts the app behind the guard, and nothing else.
 
-``bentoml serve bentoml_service.service:CXR`` with ``CXR_MODEL_PACKAGE`` set, or ``bentoml serve TAG`` of a bento.
+``bentoml serve bentoml_service.service:CXR`` with ``CXR_MODEL`` set, or ``bentoml serve TAG`` of a bento.
 """
 
 from __future__ import annotations

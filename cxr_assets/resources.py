@@ -73,7 +73,7 @@ def preprocessing_of(settings: Settings) -> Preprocessing:
     """The preprocessing that the settings and their backbone ask for."""
     from cxr_core.modelling.backbones import backbone_normalisation
 
-    return Preprocessing.from_settings(settings.preprocessing, *backbone_normalisation(settings.model.backbone))
+    return Preprocessing.from_settings(settings.preprocessing, *backbone_normalisation(settings.network.backbone))
 
 
 def pixel_cache(settings: Settings) -> PixelCache:

@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     duplicates: DuplicateSettings = DuplicateSettings()
     split: SplitSettings = SplitSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
-    model: ModelSettings = ModelSettings()
+    network: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
     tuning: TuningSettings = TuningSettings()

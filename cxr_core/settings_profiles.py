@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["PROFILES"]
 
 _DEMO: dict[str, Any] = {
-    "model": {"backbone": "tf_efficientnet_lite0"},  # its ImageNet weights come from the package index: no hub
+    "network": {"backbone": "tf_efficientnet_lite0"},  # its ImageNet weights come from the package index: no hub
     "training": {
         "max_epochs": 6,  # 16 images/s at 224 px on two cores: about 20 s an epoch of the phantoms
         "freeze_epochs": 1,  # same share of the epochs as the report's 5 of 35

@@ -23,6 +23,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("CXR_") and name != "CXR_REAL_DATA":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "yes")
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
 
 

@@ -16,8 +16,8 @@ from cxr_core.store import Artefact
 
 _SETTINGS = load_settings()
 _GROUP = "training"
-_TUNING = ("tuning", "model", "loss", "training", "augmentation", "preprocessing", "labels")
-_TRAINING = ("model", "loss", "training", "augmentation", "preprocessing", "labels")
+_TUNING = ("tuning", "network", "loss", "training", "augmentation", "preprocessing", "labels")
+_TRAINING = ("network", "loss", "training", "augmentation", "preprocessing", "labels")
 
 
 @dg.asset(
@@ -121,10 +121,10 @@ def trained_model(
     hyper = Hyperparameters.from_dict(shelf.read_json(tuned_hyperparameters)["best"])
     dealt, cache, preprocessing = shelf.read_table(splits), pixel_cache(now), preprocessing_of(now)
     train_set, val_set = (labelled_frames(cache, dealt, [name]) for name in ("train", "val"))
-    built = build_classifier(hyper.model_settings(now.model), len(now.labels), now.training.seed)
+    built = build_classifier(hyper.model_settings(now.network), len(now.labels), now.training.seed)
     tags = {"splits": splits.digest, "pixel_cache": pixel_cache_manifest.digest, "preprocessing": preprocessing.digest}
     with mlflow.run(context, "trained_model", tags) as (_, run):
-        run.params({"backbone": now.model.backbone, **hyper.to_dict()})
+        run.params({"backbone": now.network.backbone, **hyper.to_dict()})
 
         def on_epoch(epoch: Mapping[str, Any]) -> None:
             context.log.info(
@@ -150,7 +150,7 @@ def trained_model(
 
     def fill(folder: Path) -> None:
         save_model(
-            folder, result.best_state, backbone=now.model.backbone, dropout=hyper.dropout, labels=now.labels,
+            folder, result.best_state, backbone=now.network.backbone, dropout=hyper.dropout, labels=now.labels,
             preprocessing=preprocessing, training=json.loads(json.dumps(training)),
         )  # fmt: skip
         (folder / "training_curves.png").write_bytes(curves)

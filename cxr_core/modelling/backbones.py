@@ -99,7 +99,7 @@ def get_backbone(name: str) -> Backbone:
     config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if config is None:
         if not timm.is_model(name):
-            raise CxrError(f"Unknown backbone {name!r}: set CXR_MODEL__BACKBONE to a timm name, such as densenet121.")
+            raise CxrError(f"Unknown backbone {name!r}: set CXR_NETWORK__BACKBONE to a timm name, such as densenet121.")
         return Backbone(name, _IMAGENET_MEAN, _IMAGENET_STD, last_block="", licence="unknown")
     mean, std = tuple(map(float, config.mean)), tuple(map(float, config.std))
     if len(mean) != 3 or len(std) != 3:

@@ -21,7 +21,7 @@ __all__ = ["WeightsRecord", "digest_state_dict", "load_backbone_weights", "packa
 
 State = Mapping[str, Tensor]
 
-_MEND = "set CXR_MODEL__WEIGHTS=/path/to/state_dict, or to none for random weights"
+_MEND = "set CXR_NETWORK__WEIGHTS=/path/to/state_dict, or to none for random weights"
 _OWN_PREFIX = "backbone."  # of a state dict saved from cxr_core.modelling.network.Classifier
 
 

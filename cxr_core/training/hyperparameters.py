@@ -53,7 +53,7 @@ class Hyperparameters:
         return cls(
             training.learning_rate,
             training.weight_decay,
-            settings.model.dropout,
+            settings.network.dropout,
             training.batch_size,
             training.freeze_epochs,
             settings.loss.gamma,

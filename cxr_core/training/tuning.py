@@ -88,7 +88,7 @@ def tune(
         hyper = _suggest(trial, tuning)
         seed = _trial_seed(tuning.seed, trial.number)
         training = settings.training.model_copy(update={"max_epochs": tuning.epochs, "seed": seed})
-        model = build_classifier(hyper.model_settings(settings.model), len(settings.labels), seed).model
+        model = build_classifier(hyper.model_settings(settings.network), len(settings.labels), seed).model
         try:
             result = train(
                 model,

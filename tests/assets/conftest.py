@@ -21,7 +21,7 @@ QUICK: dict[str, Any] = {
     "gates.min_images_per_class": 6,
     "gates.max_class_share_shift": 0.5,
     "gates.min_macro_f1": 0.0,
-    "network.backbone": "mobilenetv3_small_050",
+    "network.backbone": "test_efficientnet",
     "network.weights": "none",
     "training.max_epochs": 1,
     "training.freeze_epochs": 0,
@@ -47,18 +47,45 @@ def raw(tmp_path: Path, film: Callable[..., Any], encode: Callable[..., bytes]) 
     return folder
 
 
-@pytest.fixture
-def pipeline(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """Definitions, instance, store, and ``refresh`` with settings overrides."""
+def data_definitions() -> dg.Definitions:
+    """The code location without the assets that need a network, which are tested end to end elsewhere."""
+    from cxr_assets.dataset import assets, checks
+    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB, defs
+    from cxr_assets.eda.assets import eda_assets
+
+    return dg.Definitions(
+        assets=[assets.raw_images, assets.image_index, assets.quarantine, assets.pixel_cache_manifest, assets.splits,
+                *eda_assets],
+        asset_checks=[checks.image_index_checks, checks.splits_checks],
+        resources=defs.resources,
+        jobs=[
+            dg.define_asset_job(OBSERVE_JOB, selection=[assets.raw_images]),
+            dg.define_asset_job(
+                PIPELINE_JOB, selection=dg.AssetSelection.all() - dg.AssetSelection.assets("raw_images")
+            ),
+        ],
+        executor=dg.in_process_executor,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["data"])
+def pipeline(
+    request: pytest.FixtureRequest, tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SimpleNamespace]:
+    """Definitions, instance, store; ``refresh`` and ``materialise`` with settings overrides.
+
+    Parametrised with ``whole`` it is the whole code location, otherwise its data part.
+    """
     home = tmp_path / "home"
     for name, value in {"CXR_RAW_DIR": raw, "CXR_STORE": home / "store", "CXR_CACHE_DIR": home / "cache"}.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("GX_ANALYTICS_ENABLED", "false")
-    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB, defs
+    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB
+    from cxr_assets.definitions import defs as whole
     from cxr_assets.refresh import Refresh, refresh
     from cxr_assets.resources import dump_overrides
     from cxr_core.settings import load_settings
 
+    defs = whole if request.param == "whole" else data_definitions()
     store = ArtefactStore(home / "store")
     (home / "dagster").mkdir(parents=True)
     with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:

@@ -28,7 +28,7 @@ CANARY = "DOE-JANE-19560412"
 
 @pytest.fixture
 def runtime(package: Path, key_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    monkeypatch.setenv("CXR_MODEL_PACKAGE", str(package))
+    monkeypatch.setenv("CXR_MODEL", str(package))
     monkeypatch.setenv("CXR_API_KEYS", str(key_path))
     started = Runtime()
     started.start()
@@ -216,7 +216,7 @@ def test_a_model_that_was_not_promoted_is_not_served(
     tmp_path: Path, write_tiny_package: Callable[..., Any], key: str, key_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiny_package(tmp_path / "model", macro_f1=0.6)
-    monkeypatch.setenv("CXR_MODEL_PACKAGE", str(tmp_path / "model"))
+    monkeypatch.setenv("CXR_MODEL", str(tmp_path / "model"))
     monkeypatch.setenv("CXR_API_KEYS", str(key_path))
     with pytest.raises(CxrError, match=r"did not pass the promotion gate: Macro F1 on test is 0\.6"):
         Runtime().start()

@@ -112,7 +112,7 @@ def test_requirements_follow_the_lock(tmp_path: Path) -> None:
 
 
 def serve_from_source(tmp_path: Path, package: Path, keys: Path) -> subprocess.CompletedProcess[str]:
-    changes = {"CXR_MODEL_PACKAGE": str(package), "CXR_API_KEYS": str(keys)}
+    changes = {"CXR_MODEL": str(package), "CXR_API_KEYS": str(keys)}
     return run_to_its_end("bentoml_service.service:CXR", tmp_path, changes)
 
 
