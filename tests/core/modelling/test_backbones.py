@@ -23,5 +23,5 @@ def test_other_timm_names_need_no_entry() -> None:
 
 
 def test_an_unknown_name_is_refused_with_a_way_out() -> None:
-    with pytest.raises(CxrError, match="CXR_MODEL__BACKBONE"):
+    with pytest.raises(CxrError, match="CXR_NETWORK__BACKBONE"):
         get_backbone("resnet_of_nobody")

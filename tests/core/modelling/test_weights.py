@@ -118,5 +118,5 @@ def test_a_hub_that_cannot_be_reached_says_what_to_set(monkeypatch: pytest.Monke
 
     network = _network(TINY)
     monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(CxrError, match=r"CXR_MODEL__WEIGHTS=/path/to/state_dict.*none"):
+    with pytest.raises(CxrError, match=r"CXR_NETWORK__WEIGHTS=/path/to/state_dict.*none"):
         load_backbone_weights(network, TINY, "auto")
