@@ -129,6 +129,9 @@ class TuningSettings(Section):
     """Hyperparameter search (report 3.3). Selection is by validation log loss: TRAPS 5."""
 
     trials: int = Field(15, ge=1, description="report 3.3")
+    startup_trials: int = Field(
+        5, ge=1, description="random before TPE guides; a third of the trials, Optuna's own 10 would leave it five"
+    )
     learning_rate: tuple[float, float] = Field((1e-5, 1e-3), description="log scale; report 3.3")
     weight_decay: tuple[float, float] = Field((1e-5, 1e-3), description="log scale; report 3.3")
     dropout: tuple[float, float] = Field((0.3, 0.7), description="report 3.3")

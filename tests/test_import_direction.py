@@ -53,5 +53,7 @@ def test_entry_points_load_without_heavy_libraries(module: str, tmp_path: Path):
 
 
 def test_modules_stay_small():
-    sizes = {path: len(path.read_text().splitlines()) for package in FORBIDDEN for path in (ROOT / package).rglob("*.py")}
+    sizes = {
+        path: len(path.read_text().splitlines()) for package in FORBIDDEN for path in (ROOT / package).rglob("*.py")
+    }
     assert {str(path.relative_to(ROOT)): size for path, size in sizes.items() if size > 280} == {}

@@ -112,7 +112,7 @@ def tune(
 
     study = optuna.create_study(
         direction="minimize",
-        sampler=optuna.samplers.TPESampler(seed=tuning.seed),
+        sampler=optuna.samplers.TPESampler(n_startup_trials=tuning.startup_trials, seed=tuning.seed),
         storage=storage,
         study_name=_STUDY,
         load_if_exists=storage is not None,

@@ -44,7 +44,10 @@ def test_other_content_has_another_digest(store: ArtefactStore):
 
 def test_trees_come_back_as_local_folders(store: ArtefactStore):
     folder = store.local_tree(store.write_tree("model", fill))
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {"inner/a.txt", "b.bin"}
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
+        "inner/a.txt",
+        "b.bin",
+    }
     assert (folder / "b.bin").read_bytes() == b"\0b"
 
 
