@@ -64,14 +64,14 @@ def settings(as_json: bool) -> None:
 @click.option("--into", type=click.Path(path_type=Path), help="Folder for the images; default: the settings' raw_dir.")
 def phantom(into: Path | None) -> None:
     """Make the synthetic films of the demo, with ground truth, where they are missing."""
-    from cxr_core.dataset.phantom import ensure_phantoms, plan_files
+    from cxr_core.dataset.phantom import ensure_phantoms
     from cxr_core.progress import progress
     from cxr_core.settings import load_settings
 
     now = load_settings()
     target = into or now.raw_dir
     assert target is not None  # load_settings makes every path absolute
-    with progress(len(plan_files(now.phantom)), "drawing phantoms", "films") as advance:
+    with progress(now.phantom.total_files, "drawing phantoms", "films") as advance:
         done = 0
 
         def step(count: int, _total: int) -> None:
