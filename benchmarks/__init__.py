@@ -1,0 +1,1 @@
+"""Benchmarks: ratios of two ways to do one thing, measured side by side in one run."""

@@ -1,0 +1,117 @@
+"""From raw films to answers over HTTP, through the commands that a person types."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import httpx
+import pytest
+
+CXR = [sys.executable, "-c", "from cxr_core.cli import main; main()"]
+
+pytestmark = pytest.mark.slow
+
+
+def command(*arguments: str, code: int = 0) -> str:
+    done = subprocess.run([*CXR, *arguments], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture
+def served(pipeline: SimpleNamespace, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Starts ``cxr serve`` once and gives its address; ends exactly the processes that it started."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def serve() -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        log = (tmp_path / "serve.log").open("wb")
+        process = subprocess.Popen([*CXR, "serve", "--port", str(port)], stdout=log, stderr=log, start_new_session=True)
+        started.append(process)
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(120):
+            if process.poll() is not None:
+                break
+            try:
+                if httpx.get(f"{url}/health").status_code == 200:
+                    return url
+            except httpx.TransportError:
+                time.sleep(0.5)
+        raise AssertionError((tmp_path / "serve.log").read_text())
+
+    yield serve
+    for process in started:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.mark.parametrize("pipeline", ["whole"], indirect=True)
+def test_raw_films_become_a_service_that_answers_as_the_pipeline_does(
+    pipeline: SimpleNamespace, served: Callable[[], str]
+):
+    first = pipeline.refresh()
+    assert first.problem == ""
+    assert len(first.made) == 22
+    assert pipeline.refresh().made == {}
+
+    films = sorted(pipeline.raw.rglob("*.png"))[:3]
+    lines = [json.loads(line) for line in command("predict", "--json", *map(str, films)).splitlines()]
+    index = pipeline.store.read_table(pipeline.store.get_ref("image_index")).set_index("file")["image_id"]
+    predictions = pipeline.store.read_table(pipeline.store.get_ref("predictions")).set_index("image_id")
+    ids = {path: index[path.relative_to(pipeline.raw).as_posix()] for path in sorted(pipeline.raw.rglob("*.png"))}
+    held_out = next(path for path, image_id in ids.items() if image_id in predictions.index)
+    said = json.loads(command("predict", "--json", str(held_out)))
+    row = predictions.loc[ids[held_out]]
+    assert [*said["probabilities"].values()] == pytest.approx([row["p_0"], row["p_1"], row["p_2"]], abs=1e-4)
+
+    key = command("keys", "create", "--id", "test").split()[-1]
+    url = served()
+    assert httpx.post(f"{url}/predict", files={"file": films[0].read_bytes()}).status_code == 401
+    for film, line in zip(films, lines, strict=True):
+        answer = httpx.post(f"{url}/predict", headers={"X-API-Key": key}, files={"file": film.read_bytes()})
+        assert answer.status_code == 200
+        assert answer.json()["prediction"] == line["label"]
+        assert answer.json()["probabilities"] == pytest.approx(line["probabilities"], abs=1e-6)
+        assert "not a medical device" in answer.json()["notice"]
+
+
+@pytest.mark.parametrize("pipeline", ["whole"], indirect=True)
+def test_a_model_that_fails_the_gate_is_neither_built_nor_used(pipeline: SimpleNamespace):
+    stopped = pipeline.refresh({"gates.min_macro_f1": 0.99})
+    assert stopped.problem.startswith("release_candidate failed its check promotion_gate: Macro F1 on test is 0.")
+    assert pipeline.instance.get_latest_materialization_event(dg.AssetKey("bento")) is None
+    assert not pipeline.materialise("bento").success
+    film = next(iter(sorted(pipeline.raw.rglob("*.png"))))
+    assert "did not pass the promotion gate" in command("predict", str(film), code=1)
+    assert "probabilities" in command("predict", "--rejected", "--json", str(film))
+
+
+@pytest.mark.parametrize("pipeline", ["whole"], indirect=True)
+def test_equal_inputs_give_equal_bytes_in_every_asset(
+    pipeline: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from cxr_core.store import ArtefactStore
+
+    def digests(store: ArtefactStore) -> dict[str, str]:
+        return {path.stem: json.loads(path.read_bytes())["digest"] for path in (store.root / "refs").iterdir()}
+
+    assert pipeline.refresh().problem == ""
+    first = digests(pipeline.store)
+    for name in ("STORE", "CACHE_DIR", "BENTO_HOME"):
+        monkeypatch.setenv(f"CXR_{name}", str(tmp_path / "second" / name.lower()))
+    names = [name for name in first if name != "bento"]
+    assert pipeline.materialise(*names).success
+    second = digests(ArtefactStore(tmp_path / "second/store"))
+    assert second == {name: first[name] for name in names}
