@@ -28,11 +28,11 @@ def validate(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
         One row an expectation: expectation, column, passed, unexpected (rows), observed (text).
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read once, at import: no call home
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
     from great_expectations import expectations as gxe
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # the import has set it to INFO
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("memory").add_dataframe_asset("frame")

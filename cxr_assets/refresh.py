@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,6 @@ from cxr_core.settings import Settings
 from cxr_core.store import ArtefactStore
 
 __all__ = ["Refresh", "refresh"]
-
-_QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 
 
 @dataclass
@@ -54,7 +53,9 @@ def refresh(
         run_config: run config of every run, for example settings overrides.
         say: told what is about to be made, and why.
     """
-    config = {**_QUIET, **(run_config or {})}
+    # A terminal shows bars; elsewhere the log lines are what shows life.
+    level = "ERROR" if sys.stderr.isatty() else "INFO"
+    config = {"loggers": {"console": {"config": {"log_level": level}}}, **(run_config or {})}
     graph = Graph.of(defs, settings)
     done = Refresh()
     observed = defs.resolve_job_def(observe_job).execute_in_process(

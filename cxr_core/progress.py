@@ -28,33 +28,29 @@ def progress(total: int, what: str, unit: str = "images", log: Log | None = None
         total: number of units planned, >= 0.
         what: what is being done, for example ``"decoding"``.
         unit: name of one unit, in the plural.
-        log: where log lines go (Dagster passes ``context.log.info``). Without it: a bar where standard error
-            is a terminal, otherwise lines of the ``cxr`` logger.
+        log: where log lines go (Dagster passes ``context.log.info``). Without it: lines of the ``cxr`` logger, unless
+            standard error is a terminal, which always gets a bar.
 
     Yields:
         A function that is told how many more units are done. It may be called from one thread at a time.
     """
-    if log is None and sys.stderr.isatty():
-        with tqdm(total=total, desc=what, unit=f" {unit}", file=sys.stderr, leave=False) as bar:
-
-            def move(done: int) -> None:
-                bar.update(done)
-
-            yield move
-        return
-    say = log or _logger.info
+    in_terminal = sys.stderr.isatty()
+    say = log or (_logger.info if not in_terminal else None)
     start = last = time.monotonic()
     count = 0
+    with tqdm(total=total, desc=what, unit=f" {unit}", file=sys.stderr, leave=False, disable=not in_terminal) as bar:
 
-    def advance(done: int) -> None:
-        nonlocal count, last
-        count += done
-        now = time.monotonic()
-        if now - last >= _LOG_EVERY_SECONDS:
-            last = now
-            rate = count / (now - start)
-            left = (total - count) / rate if rate else float("inf")
-            say(f"{what}: {count}/{total} {unit}, {rate:.1f}/s, about {left:.0f} s left")
+        def advance(done: int) -> None:
+            nonlocal count, last
+            count += done
+            bar.update(done)
+            now = time.monotonic()
+            if say and now - last >= _LOG_EVERY_SECONDS:
+                last = now
+                rate = count / (now - start)
+                left = (total - count) / rate if rate else float("inf")
+                say(f"{what}: {count}/{total} {unit}, {rate:.1f}/s, about {left:.0f} s left")
 
-    yield advance
-    say(f"{what}: {count}/{total} {unit} in {time.monotonic() - start:.1f} s")
+        yield advance
+    if say and count:
+        say(f"{what}: {count}/{total} {unit} in {time.monotonic() - start:.1f} s")
