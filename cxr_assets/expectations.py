@@ -32,7 +32,8 @@ def validate(frame: pd.DataFrame, suite: Suite) -> pd.DataFrame:
     from great_expectations import expectations as gxe
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # the import has set it to INFO
+    for noisy in ("great_expectations", "great_expectations.data_context.types.base"):  # the import set them to INFO
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("memory").add_dataframe_asset("frame")

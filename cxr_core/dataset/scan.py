@@ -60,9 +60,7 @@ def scan(raw_dir: Path, labels: Sequence[str]) -> list[RawFile]:
     missing = [label for label in labels if label not in {raw.label for raw in files}]
     if missing:
         rest = ",".join(label for label in labels if label not in missing)
-        raise CxrError(
-            f"No images of class {', '.join(missing)} in {raw_dir}: add them, or set CXR_LABELS={rest}."
-        )
+        raise CxrError(f"No images of class {', '.join(missing)} in {raw_dir}: add them, or set CXR_LABELS={rest}.")
     return files
 
 

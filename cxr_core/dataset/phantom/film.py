@@ -107,9 +107,7 @@ def _mark(pixels: NDArray[np.uint8], rng: np.random.Generator, site: Site) -> No
     size = height / 460
     x = rng.uniform(0.05, 0.09) if site.marker == "R" else rng.uniform(0.88, 0.92)
     place = (int(x * width), int(rng.uniform(0.09, 0.16) * height))
-    cv2.putText(
-        pixels, site.marker, place, cv2.FONT_HERSHEY_SIMPLEX, size, 240, max(1, int(2.2 * size)), cv2.LINE_AA
-    )
+    cv2.putText(pixels, site.marker, place, cv2.FONT_HERSHEY_SIMPLEX, size, 240, max(1, int(2.2 * size)), cv2.LINE_AA)
 
 
 def render_film(

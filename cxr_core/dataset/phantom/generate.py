@@ -155,9 +155,7 @@ def generate_phantoms(
     return load_truth(root)
 
 
-def ensure_phantoms(
-    root: Path, spec: PhantomSpec, progress: Callable[[int, int], None] | None = None
-) -> PhantomTruth:
+def ensure_phantoms(root: Path, spec: PhantomSpec, progress: Callable[[int, int], None] | None = None) -> PhantomTruth:
     """Return the phantom data set of `spec` in `root`; generate it if missing, unfinished or of another spec.
 
     A finished tree of the same spec and generator version is left alone, provided that all its files are there.

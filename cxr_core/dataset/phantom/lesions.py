@@ -92,9 +92,7 @@ def consolidation(
     return np.clip(share * severity * film.uniform(0.88, 1.05), 0, 0.95).astype(np.float32)
 
 
-def _cavity(
-    centre: NDArray[np.float64], radius: float, wall: float, angle: float, rough: Image
-) -> tuple[Image, Image]:
+def _cavity(centre: NDArray[np.float64], radius: float, wall: float, angle: float, rough: Image) -> tuple[Image, Image]:
     """A thick-walled cavity of irregular outline: the ring's share of air replaced, and its lumen, each 0..1."""
     r = _distance(centre, 1.25, angle) + np.float32(0.13 * radius) * np.clip(rough, -2, 2)
     ring = np.exp(-(((r - np.float32(radius)) / np.float32(wall)) ** 2))
@@ -141,9 +139,7 @@ def tuberculosis(
     return np.clip(share * severity, 0, 0.95).astype(np.float32)
 
 
-def lesions_for(
-    label: str, film: np.random.Generator, anatomy: Anatomy, thorax: Thorax, inspiration: float
-) -> Lesions:
+def lesions_for(label: str, film: np.random.Generator, anatomy: Anatomy, thorax: Thorax, inspiration: float) -> Lesions:
     """Lesions of a film of class `label`; empty for `Normal`.
 
     Raises:

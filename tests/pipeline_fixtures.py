@@ -1,0 +1,108 @@
+"""Fixtures of the tests that run the pipeline: a small data set and a Dagster instance of its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from cxr_core.store import ArtefactStore
+
+__all__ = ["QUICK", "pipeline", "raw"]
+
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+# Small enough for seconds: tiny frames, a tiny network without pretrained weights, one epoch.
+QUICK: dict[str, Any] = {
+    "preprocessing.size": 64,
+    "gates.min_images_per_class": 6,
+    "gates.max_class_share_shift": 0.5,
+    "gates.min_macro_f1": 0.0,
+    "network.backbone": "test_efficientnet",
+    "network.weights": "none",
+    "training.max_epochs": 1,
+    "training.freeze_epochs": 0,
+    "tuning.trials": 1,
+    "tuning.epochs": 1,
+    "tuning.image_side": 32,
+    "explain.films_per_class": 1,
+}
+
+
+@pytest.fixture
+def raw(tmp_path: Path, film: Callable[..., Any], encode: Callable[..., bytes]) -> Path:
+    """Twelve random films a class, two a patient, from two sources."""
+    folder = tmp_path / "raw"
+    rows = ["file,label,patient_id,source"]
+    for number in range(36):
+        label = ("Normal", "Pneumonia", "Tuberculosis")[number % 3]
+        name = f"{label}/film{number:02}.png"
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(encode(film(number)))
+        rows.append(f"{name},{label},P{number // 3 // 2}-{label},{'north' if number % 2 else 'south'}")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def data_definitions() -> dg.Definitions:
+    """The code location without the assets that need a network, which are tested end to end elsewhere."""
+    from cxr_assets.dataset import assets, checks
+    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB, defs
+    from cxr_assets.eda.assets import eda_assets
+
+    return dg.Definitions(
+        assets=[assets.raw_images, assets.image_index, assets.quarantine, assets.pixel_cache_manifest, assets.splits,
+                *eda_assets],
+        asset_checks=[checks.image_index_checks, checks.splits_checks],
+        resources=defs.resources,
+        jobs=[
+            dg.define_asset_job(OBSERVE_JOB, selection=[assets.raw_images]),
+            dg.define_asset_job(
+                PIPELINE_JOB, selection=dg.AssetSelection.all() - dg.AssetSelection.assets("raw_images")
+            ),
+        ],
+        executor=dg.in_process_executor,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["data"])
+def pipeline(
+    request: pytest.FixtureRequest, tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SimpleNamespace]:
+    """Definitions, instance, store; ``refresh`` and ``materialise`` with settings overrides.
+
+    Parametrised with ``whole`` it is the whole code location, otherwise its data part.
+    """
+    home = tmp_path / "home"
+    for name, value in {"CXR_RAW_DIR": raw, "CXR_STORE": home / "store", "CXR_CACHE_DIR": home / "cache"}.items():
+        monkeypatch.setenv(name, str(value))
+    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB
+    from cxr_assets.definitions import defs as whole
+    from cxr_assets.refresh import Refresh, refresh
+    from cxr_assets.resources import dump_overrides
+    from cxr_core.settings import load_settings
+
+    defs = whole if request.param == "whole" else data_definitions()
+    store = ArtefactStore(home / "store")
+    (home / "dagster").mkdir(parents=True)
+    with dg.DagsterInstance.local_temp(str(home / "dagster"), overrides={"telemetry": {"enabled": False}}) as instance:
+
+        def run(changes: dict[str, Any] | None = None) -> Refresh:
+            overrides = {**QUICK, **(changes or {})}
+            config = dump_overrides(overrides)
+            return refresh(defs, instance, store, load_settings(overrides), OBSERVE_JOB, PIPELINE_JOB, config)
+
+        def materialise(*names: str, changes: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+            return defs.resolve_job_def(PIPELINE_JOB).execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(name) for name in names],
+                run_config=dump_overrides({**QUICK, **(changes or {})}),
+                raise_on_error=False,
+            )
+
+        yield SimpleNamespace(defs=defs, instance=instance, store=store, refresh=run, materialise=materialise, raw=raw)
