@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,9 +13,20 @@ import pandas as pd
 from cxr_core.settings import Settings
 from cxr_core.store import Artefact
 
-__all__ = ["SECTIONS", "SETTINGS", "artefact_output", "figure", "settings_digest", "table", "versioned"]
+__all__ = [
+    "LOCAL",
+    "SECTIONS",
+    "SETTINGS",
+    "artefact_output",
+    "figure",
+    "filled",
+    "settings_digest",
+    "table",
+    "versioned",
+]
 
 SECTIONS = "cxr/sections"  # metadata of an asset: the sections of the settings that it reads
+LOCAL = "cxr/local"  # metadata of a materialisation: a local folder that it filled beside the store
 SETTINGS = "cxr/settings"  # metadata of a materialisation: digest of those sections as they were
 
 _LARGEST_FIGURE = 2_000_000  # bytes of PNG that are put into the event log; larger ones are shown by their path
@@ -40,6 +52,11 @@ def versioned(version: int, settings: Settings, *sections: str) -> dict[str, Any
 def settings_digest(settings: Settings, sections: Sequence[str]) -> str:
     """Short digest of some sections of the settings."""
     return settings.section_digest(*sections)[:12]
+
+
+def filled(folder: Path) -> dict[str, Any]:
+    """Metadata that names a local folder filled beside the store; the asset is out of date when it is gone."""
+    return {LOCAL: dg.MetadataValue.path(str(folder))}
 
 
 def artefact_output(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
 from cxr_assets.gates import unpassed_gate
-from cxr_assets.outputs import SECTIONS, SETTINGS, settings_digest
+from cxr_assets.outputs import LOCAL, SECTIONS, SETTINGS, settings_digest
 from cxr_core.errors import CxrError
 from cxr_core.settings import Settings
 from cxr_core.store import ArtefactStore
@@ -89,12 +90,19 @@ def _reason(graph: Graph, key: dg.AssetKey, instance: dg.DagsterInstance, store:
     for parent in sorted(graph.parents[key], key=lambda parent: parent.to_user_string()):
         if tags.get(_INPUT_VERSION + parent.to_user_string()) != data_version(instance, parent):
             return f"{parent.to_user_string()} changed"
+    local = made.metadata.get(LOCAL)
+    if local is not None and not _is_filled(Path(str(local.value))):
+        return f"{local.value} is gone"
     try:
         ref = store.get_ref("/".join(key.path))
         gone = ref.digest != tags.get(_DATA_VERSION) or not store.holds(ref)
     except CxrError:
         gone = True
     return "its content is not in the store" if gone else unpassed_gate(instance, key)
+
+
+def _is_filled(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def data_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:

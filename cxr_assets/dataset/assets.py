@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 
-from cxr_assets.outputs import artefact_output, table, versioned
+from cxr_assets.outputs import artefact_output, filled, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
 from cxr_core.settings import Settings, load_settings
 from cxr_core.store import Artefact
@@ -49,6 +49,7 @@ def image_index(
     """Decode what is new, judge everything, find copies."""
     from cxr_core.dataset.index import build_index
     from cxr_core.dataset.ingest import ingest
+    from cxr_core.dataset.sidecar import rows_without_file
 
     now = settings.load()
     cache = pixel_cache(now)
@@ -61,8 +62,10 @@ def image_index(
         store.open().write_table("image_index", index),
         now,
         _INDEX,
+        **filled(cache.folder),
         files=len(index),
         decoded_now=decoded,
+        sidecar_rows_without_file=rows_without_file(raw_dir, hashed["file"]),
         **{status: int(counts.get(status, 0)) for status in ("accepted", "quarantined", "duplicate")},
         groups=int(index["group_id"].nunique()),
         verdicts=table(verdicts),
@@ -114,9 +117,9 @@ def pixel_cache_manifest(
         shelf.write_table("pixel_cache", manifest),
         now,
         ("preprocessing",),
+        **filled(cache.folder),
         frames=len(manifest),
         side=cache.size,
-        folder=dg.MetadataValue.path(str(cache.folder)),
         bytes=len(manifest) * cache.size**2,
     )
 

@@ -11,7 +11,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from cxr_assets.outputs import artefact_output, table, versioned
+from cxr_assets.outputs import artefact_output, filled, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
 from cxr_core.settings import load_settings, project_root
 from cxr_core.store import Artefact
@@ -120,5 +120,5 @@ def bento(settings: SettingsResource, store: StoreResource, release_candidate: A
     # The folder differs from machine to machine; what went in does not.
     artefact = shelf.write_json("bento", {"tag": built["tag"], "digest": built["digest"]})
     return artefact_output(
-        artefact, now, _BENTO, tag=built["tag"], folder=dg.MetadataValue.path(built["path"]), digest=built["digest"]
+        artefact, now, _BENTO, **filled(Path(built["path"])), tag=built["tag"], digest=built["digest"]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from cxr_core.dataset.scan import SIDECAR
 from cxr_core.errors import CxrError, explain_os_errors
 
-__all__ = ["parse_patient", "read_sidecar"]
+__all__ = ["parse_patient", "read_sidecar", "rows_without_file"]
 
 COLUMNS = ["file", "label", "patient_id", "source", "original_name"]
 
@@ -49,6 +50,12 @@ def read_sidecar(raw_dir: Path) -> pd.DataFrame | None:
     if len(twice):
         raise CxrError(f"{path} lists {twice.iloc[0]} twice with different entries: keep one.")
     return table.set_index("file")
+
+
+def rows_without_file(raw_dir: Path, files: Collection[str]) -> int:
+    """Number of sidecar rows whose file is not in the raw folder: no error, as a sidecar may cover more than a part."""
+    sidecar = read_sidecar(raw_dir)
+    return 0 if sidecar is None else int((~sidecar.index.isin(list(files))).sum())
 
 
 def parse_patient(name: str) -> str:

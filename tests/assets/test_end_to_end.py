@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,14 @@ def command(*arguments: str, code: int = 0) -> str:
     done = subprocess.run([*CXR, *arguments], capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
+
+
+def health_check(url: str) -> int:
+    """Exit status of the image's own health check, against ``url``."""
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    _, code = json.loads(re.search(r"CMD (\[\"python\".*\])", dockerfile).group(1))[1:]
+    script = code.replace("http://127.0.0.1:3001", url)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True).returncode
 
 
 @pytest.fixture
@@ -78,6 +87,8 @@ def test_raw_films_become_a_service_that_answers_as_the_pipeline_does(
 
     key = command("keys", "create", "--id", "test").split()[-1]
     url = served()
+    assert health_check(url) == 0
+    assert health_check("http://127.0.0.1:9") == 1  # nothing answers there
     assert httpx.post(f"{url}/predict", files={"file": films[0].read_bytes()}).status_code == 401
     for film, line in zip(films, lines, strict=True):
         answer = httpx.post(f"{url}/predict", headers={"X-API-Key": key}, files={"file": film.read_bytes()})

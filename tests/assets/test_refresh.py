@@ -72,6 +72,15 @@ def test_an_artefact_that_is_gone_is_made_again(pipeline: SimpleNamespace):
     assert pipeline.refresh().made == {"quarantine": "its content is not in the store"}
 
 
+def test_a_deleted_pixel_cache_costs_one_pass_and_nothing_else(pipeline: SimpleNamespace):
+    pipeline.refresh()
+    shutil.rmtree(pipeline.raw.parent / "home/cache/pixels")
+    again = pipeline.refresh()
+    assert (set(again.made), again.problem) == ({"image_index", "pixel_cache"}, "")
+    assert decoded_now(pipeline) == 36
+    assert pipeline.refresh().made == {}
+
+
 def test_a_failing_gate_stops_everything_downstream_and_says_why(pipeline: SimpleNamespace):
     stopped = pipeline.refresh({"gates.min_images_per_class": 13})
     assert "image_index failed its check images_per_class" in stopped.problem

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_core.dataset.sidecar import parse_patient, read_sidecar
+from cxr_core.dataset.sidecar import parse_patient, read_sidecar, rows_without_file
 from cxr_core.errors import CxrError
 
 
@@ -20,6 +20,12 @@ def test_identifiers_keep_their_zeros_and_paths_their_slashes(tmp_path: Path):
     assert table is not None
     assert table["patient_id"].to_dict() == {"Normal/a.png": "007", "Normal/b.png": "NA"}
     assert table["label"].isna().all()
+
+
+def test_rows_without_a_file_are_counted(tmp_path: Path):
+    assert rows_without_file(tmp_path, []) == 0
+    (tmp_path / "metadata.csv").write_text("file\na.png\nb.png\n")
+    assert rows_without_file(tmp_path, ["b.png", "c.png"]) == 1
 
 
 @pytest.mark.parametrize(
