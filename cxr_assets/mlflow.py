@@ -31,7 +31,8 @@ class MlflowResource(dg.ConfigurableResource):
             tags: for example digests of the data.
         """
         tracker = Tracker(self.settings.load().mlflow_uri, _EXPERIMENT, warn=context.log.warning)
-        marks = {"dagster_run_id": context.run.run_id, "dagster_asset": name, **tags}
+        # Not "dagster_run_id": by that tag dagster-mlflow finds the run of the Dagster run again, which this is not.
+        marks = {"dagster.run_id": context.run.run_id, "dagster.asset": name, **tags}
         with self._of_dagster_run(context, tracker) as parent, tracker.run(name, marks, parent) as run:
             yield tracker, run
 

@@ -36,15 +36,16 @@ QUICK: dict[str, Any] = {
 
 @pytest.fixture
 def raw(tmp_path: Path, film: Callable[..., Any], encode: Callable[..., bytes]) -> Path:
-    """Twelve random films a class, two a patient, from two sources."""
+    """Twenty random films a class from two sources; the first four patients of each class have two films."""
     folder = tmp_path / "raw"
     rows = ["file,label,patient_id,source"]
-    for number in range(36):
+    for number in range(60):
         label = ("Normal", "Pneumonia", "Tuberculosis")[number % 3]
         name = f"{label}/film{number:02}.png"
         (folder / label).mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(encode(film(number)))
-        rows.append(f"{name},{label},P{number // 3 // 2}-{label},{'north' if number % 2 else 'south'}")
+        patient = number // 3 // 2 if number < 24 else number
+        rows.append(f"{name},{label},P{patient}-{label},{'north' if number % 2 else 'south'}")
     (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
     return folder
 

@@ -29,6 +29,19 @@ def command(*arguments: str, code: int = 0) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
+def mlflow_runs() -> dict[str, str]:
+    """Parent of each MLflow run, by name."""
+    from mlflow import MlflowClient
+
+    from cxr_core.settings import load_settings
+
+    client = MlflowClient(load_settings().mlflow_uri)
+    runs = client.search_runs([client.get_experiment_by_name("cxr").experiment_id])
+    names = {"": "", **{run.info.run_id: run.info.run_name for run in runs}}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    return {run.info.run_name: names[run.data.tags.get("mlflow.parentRunId", "")] for run in runs}
+
+
 def health_check(url: str) -> int:
     """Exit status of the image's own health check, against ``url``."""
     dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text()
@@ -74,6 +87,8 @@ def test_raw_films_become_a_service_that_answers_as_the_pipeline_does(
     assert first.problem == ""
     assert len(first.made) == 22
     assert pipeline.refresh().made == {}
+    assert mlflow_runs() == {"pipeline": "", "tuned_hyperparameters": "pipeline", "trial-0": "tuned_hyperparameters",
+                             "trained_model": "pipeline"}  # fmt: skip
 
     films = sorted(pipeline.raw.rglob("*.png"))[:3]
     lines = [json.loads(line) for line in command("predict", "--json", *map(str, films)).splitlines()]

@@ -31,7 +31,7 @@ def decoded_now(pipeline: SimpleNamespace) -> int:
 def test_everything_once_then_nothing(pipeline: SimpleNamespace):
     first = pipeline.refresh()
     assert (set(first.made), first.fresh, first.problem) == (EVERYTHING, 0, "")
-    assert decoded_now(pipeline) == 36
+    assert decoded_now(pipeline) == 60
     again = pipeline.refresh()
     assert (again.made, again.fresh, again.problem) == ({}, len(EVERYTHING), "")
 
@@ -43,7 +43,7 @@ def test_ten_new_films_decode_ten_and_redo_what_depends_on_them(pipeline: Simple
     second = pipeline.refresh()
     assert second.problem == ""
     assert decoded_now(pipeline) == 10
-    assert len(index_of(pipeline)) == 46
+    assert len(index_of(pipeline)) == 70
     assert "quarantine" in second.made
     assert second.made["image_index"] == "raw_images changed"
 
@@ -77,21 +77,21 @@ def test_a_deleted_pixel_cache_costs_one_pass_and_nothing_else(pipeline: SimpleN
     shutil.rmtree(pipeline.raw.parent / "home/cache/pixels")
     again = pipeline.refresh()
     assert (set(again.made), again.problem) == ({"image_index", "pixel_cache"}, "")
-    assert decoded_now(pipeline) == 36
+    assert decoded_now(pipeline) == 60
     assert pipeline.refresh().made == {}
 
 
 def test_a_failing_gate_stops_everything_downstream_and_says_why(pipeline: SimpleNamespace):
-    stopped = pipeline.refresh({"gates.min_images_per_class": 13})
+    stopped = pipeline.refresh({"gates.min_images_per_class": 21})
     assert "image_index failed its check images_per_class" in stopped.problem
-    assert "observed 12" in stopped.problem
+    assert "observed 20" in stopped.problem
     for name in EVERYTHING - {"image_index"}:
         assert pipeline.instance.get_latest_materialization_event(dg.AssetKey(name)) is None
     assert pipeline.refresh().problem == ""  # the limit is right again: it goes on
 
 
 def test_a_gate_cannot_be_walked_around_by_selection(pipeline: SimpleNamespace):
-    pipeline.refresh({"gates.min_images_per_class": 13})
+    pipeline.refresh({"gates.min_images_per_class": 21})
     result = pipeline.materialise("splits")
     assert not result.success
     failure = next(event for event in result.all_events if event.is_step_failure)
