@@ -120,15 +120,15 @@ def _judge_content(table: pd.DataFrame, quality: QualitySettings) -> None:
     decoded = code.eq("") & table["sha256"].ne("")
     if not decoded.any():
         return
-    flags = {rule.code for rule in RULES if rule.effect == "flag"}
-    for row in table.index[decoded]:
-        values = table.loc[row, ["width", "height", "mean", "std", "tint"]].to_dict()
-        values.update(width=int(values["width"]), height=int(values["height"]))
-        broken = broken_rules(values, quality)
-        table.loc[row, "flags"] = ",".join(rule.code for rule in broken if rule.code in flags)
-        stop = next((rule for rule in broken if rule.effect == "quarantine"), None)
-        if stop is not None and not table.loc[row, "reason_code"]:
-            table.loc[row, ["reason_code", "reason"]] = [stop.code, stop.reason(values, quality)]
+    rows = table.loc[decoded, ["width", "height", "mean", "std", "tint"]].astype({"width": int, "height": int})
+    records = [dict(zip(rows.columns.astype(str), values, strict=True)) for values in rows.itertuples(index=False)]
+    broken = [(values, broken_rules(values, quality)) for values in records]
+    marks = [",".join(rule.code for rule in rules if rule.effect == "flag") for _, rules in broken]
+    table.loc[decoded, "flags"] = marks
+    for rule in (rule for rule in RULES if rule.effect == "quarantine"):
+        reasons = [rule.reason(values, quality) if rule in rules else "" for values, rules in broken]
+        found = pd.Series(reasons, index=rows.index).reindex(table.index, fill_value="")
+        _quarantine(table, found.ne("").to_numpy(), rule.code, found)
 
 
 def _copies(
