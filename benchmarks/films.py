@@ -19,7 +19,7 @@ _GRAIN = 2.2  # grey levels
 
 
 def write_films(folder: Path, count: int) -> list[Path]:
-    """Write ``count`` phantom films of the report's mean size: grey in colour JPEG, as public films of that size are."""
+    """Write ``count`` phantom films of the report's mean size: grey in colour JPEG, as public films are."""
     folder.mkdir(parents=True, exist_ok=True)
     spec = PhantomSpec(
         patients_per_class=-(-count // 3), films_per_patient=(1, 1), exact_duplicates=0, near_duplicates=0
