@@ -72,12 +72,12 @@ def refresh(
             raise CxrError(
                 f"{again[0].to_user_string()} is out of date again right after it was made: {stale[again[0]]}."
             )
-        for key in wave:
-            done.made[key.to_user_string()] = stale[key]
         say("making " + ", ".join(f"{key.to_user_string()} ({stale[key]})" for key in wave))
         result = defs.resolve_job_def(pipeline_job).execute_in_process(
             instance=instance, run_config=config, asset_selection=wave, raise_on_error=False
         )
+        made = {event.asset_key for event in result.get_asset_materialization_events()}
+        done.made.update({key.to_user_string(): stale[key] for key in wave if key in made})
         if not result.success:
             done.problem = _why(result)
             break
@@ -93,8 +93,16 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
                 return f"{check.asset_key.to_user_string()} failed its check {check.check_name}: {check.description}"
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            return f"{event.step_key}: {error.message.strip() if error else event.message}"
+            return f"{event.step_key}: {_sentence(event.step_failure_data)}"
     return "The run failed; its log in the Dagster UI says where."
+
+
+def _sentence(failure: Any) -> str:
+    """What a step's code raised, without Dagster's wrapping, the class's name, and whatever caused it below."""
+    if failure.user_failure_data is not None and failure.user_failure_data.description:
+        return str(failure.user_failure_data.description)
+    error = failure.error
+    while error.cause is not None and (error.cls_name or "").startswith("Dagster"):
+        error = error.cause
+    _, _, text = error.message.strip().partition(": ")
+    return text or str(error.message).strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
@@ -85,6 +86,7 @@ def test_a_failing_gate_stops_everything_downstream_and_says_why(pipeline: Simpl
     stopped = pipeline.refresh({"gates.min_images_per_class": 21})
     assert "image_index failed its check images_per_class" in stopped.problem
     assert "observed 20" in stopped.problem
+    assert set(stopped.made) == {"image_index"}
     for name in EVERYTHING - {"image_index"}:
         assert pipeline.instance.get_latest_materialization_event(dg.AssetKey(name)) is None
     assert pipeline.refresh().problem == ""  # the limit is right again: it goes on
@@ -128,7 +130,10 @@ def test_a_warning_does_not_stop(pipeline: SimpleNamespace):
 )
 def test_bad_input_is_one_sentence(pipeline: SimpleNamespace, change, sentence: str):
     change(pipeline.raw)
-    problem = pipeline.refresh().problem
+    stopped = pipeline.refresh()
+    problem = stopped.problem
+    assert stopped.made == {}
+    assert "Error" not in problem
     assert sentence in problem
     assert "\n" not in problem
 
@@ -178,3 +183,15 @@ def test_a_wave_holds_what_can_be_made_now(stale: set[dg.AssetKey], wave: list[d
     chain = {A: frozenset(), B: frozenset({A}), C: frozenset({B}), D: frozenset({C})}
     graph = Graph(chain, dict.fromkeys(chain, "1"), dict.fromkeys(chain, ""))
     assert next_wave(graph, dict.fromkeys(stale, "x")) == wave
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pipeline", ["whole"], indirect=True)
+def test_weights_that_cannot_be_had_are_one_sentence_that_names_the_setting(pipeline: SimpleNamespace, tmp_path: Path):
+    stopped = pipeline.refresh({"network.weights": str(tmp_path / "nowhere.pt")})
+    assert stopped.problem.startswith("tuned_hyperparameters: ")
+    assert "nowhere.pt" in stopped.problem
+    assert "CXR_NETWORK__WEIGHTS" in stopped.problem
+    assert "\n" not in stopped.problem
+    assert "splits" in stopped.made
+    assert "tuned_hyperparameters" not in stopped.made
