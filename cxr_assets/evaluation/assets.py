@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
-from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
+from cxr_assets.trained import open_model
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -34,11 +35,10 @@ def predictions(
     """Predict the films that the model was not trained on."""
     from cxr_core.dataset.manifest import labelled_frames
     from cxr_core.evaluation.predict import predict_logits, softmax
-    from cxr_core.training.saved_model import load_model
 
     now = settings.load()
     shelf = store.open()
-    saved = load_model(shelf.local_tree(trained_model), preprocessing_of(now))
+    saved = open_model(now, shelf, trained_model)
     dealt = shelf.read_table(splits)
     held_out = labelled_frames(pixel_cache(now), dealt, ["val", "test"])
     logits = predict_logits(saved.model, held_out.frames, saved.preprocessing, log=context.log.info)

@@ -5,7 +5,8 @@ from pathlib import Path
 import dagster as dg
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
-from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
+from cxr_assets.trained import open_model
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -27,11 +28,10 @@ def gradcam_gallery(
     from cxr_core.dataset.manifest import labelled_frames
     from cxr_core.explain.gallery import gradcam_gallery as build
     from cxr_core.plotting import png_bytes
-    from cxr_core.training.saved_model import load_model
 
     now = settings.load()
     shelf = store.open()
-    saved = load_model(shelf.local_tree(trained_model), preprocessing_of(now))
+    saved = open_model(now, shelf, trained_model)
     test = labelled_frames(pixel_cache(now), shelf.read_table(splits), ["test"])
     rows = shelf.read_table(predictions)
     gallery = build(saved.model, saved.preprocessing, test, rows[rows["split"] == "test"], now.labels, now.explain)

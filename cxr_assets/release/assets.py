@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, filled, table, versioned
-from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
+from cxr_assets.trained import open_model
 from cxr_core.settings import load_settings, project_root
 from cxr_core.store import Artefact
 
@@ -45,12 +46,11 @@ def release_candidate(
     from cxr_core.modelling.export import export_onnx
     from cxr_core.release.gate import GateFacts, evaluate_gate
     from cxr_core.release.package import write_package
-    from cxr_core.training.saved_model import load_model
 
     now = settings.load()
     shelf = store.open()
-    preprocessing = preprocessing_of(now)
-    saved = load_model(shelf.local_tree(trained_model), preprocessing)
+    saved = open_model(now, shelf, trained_model)
+    preprocessing = saved.preprocessing
     report = json.loads((shelf.local_tree(evaluation) / "evaluation.json").read_text())
     val = labelled_frames(pixel_cache(now), shelf.read_table(splits), ["val"])
     sample = preprocessing.tensor(val.frames.take(np.arange(min(_SAMPLE, len(val)))))

@@ -8,7 +8,8 @@ import dagster as dg
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
-from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
+from cxr_assets.trained import open_model
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -39,11 +40,10 @@ def robustness(
     from cxr_core.robustness.assess import assess
     from cxr_core.robustness.corruptions import presets
     from cxr_core.robustness.figures import conditions_figure, confidence_figure, corruption_gallery
-    from cxr_core.training.saved_model import load_model
 
     now = settings.load()
     shelf = store.open()
-    saved = load_model(shelf.local_tree(trained_model), preprocessing_of(now))
+    saved = open_model(now, shelf, trained_model)
     dealt = shelf.read_table(splits)
     test = labelled_frames(pixel_cache(now), dealt, ["test"])
     groups = dealt.set_index("image_id")["group_id"].loc[list(test.keys)].tolist()
