@@ -116,7 +116,7 @@ def draw_gallery(
     labels: Sequence[str],
     settings: ExplainSettings,
 ) -> Figure:
-    """Draw the chosen films: one row per class and outcome, each film beside its overlay.
+    """Draw the chosen films: one row per class and outcome, each film beside its overlay; rows without films are named.
 
     Args:
         table: m rows of :func:`select_films`.
@@ -129,7 +129,10 @@ def draw_gallery(
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    rows = [(label, outcome) for label in range(len(labels)) for outcome in OUTCOMES]
+    every = [(label, outcome) for label in range(len(labels)) for outcome in OUTCOMES]
+    there = set(zip(table["label_index"], table["outcome"], strict=True))
+    rows = [row for row in every if row in there]
+    absent = ", ".join(f"{labels[label]} {outcome}" for label, outcome in every if (label, outcome) not in there)
     columns = 2 * settings.films_per_class
     width, height = columns * _CELL + 1.9, len(rows) * (_CELL + _TITLE) + 1.2
     figure = Figure(figsize=(width, height), dpi=150)
@@ -151,8 +154,6 @@ def draw_gallery(
             -0.08, 0.5, f"{labels[label]}\n{outcome}", transform=first.transAxes, ha="right", va="center", fontsize=9
         )
         places = np.flatnonzero((table["label_index"] == label) & (table["outcome"] == outcome))
-        if not len(places):
-            first.text(0.0, 0.5, "no such film", transform=first.transAxes, va="center", fontsize=9, color="grey")
         for column, place in enumerate(places):
             film = table.iloc[place]
             original, overlay = grid[row, 2 * column], grid[row, 2 * column + 1]
@@ -163,5 +164,6 @@ def draw_gallery(
             overlay.imshow(maps[place], cmap=_COLOURS, vmin=0, vmax=1, alpha=settings.alpha)
     bar = figure.add_axes((1 - 0.7 / width, 0.3, 0.15 / width, 0.4))
     figure.colorbar(ScalarMappable(Normalize(0, 1), _COLOURS), cax=bar, label="Grad-CAM, share of the film's maximum")
-    figure.text(0.5, 0.15 / height, NOTICE, ha="center", fontsize=9)
+    note = f"No film: {absent}.  {NOTICE}" if absent else NOTICE
+    figure.text(0.5, 0.15 / height, note, ha="center", fontsize=9)
     return figure

@@ -76,7 +76,9 @@ def test_the_gallery_shows_each_chosen_film_beside_its_overlay() -> None:
     images = [image for axis in gallery.figure.axes for image in axis.images]
     assert len(images) == 3 * len(gallery.table)  # film, film under the overlay, overlay
     texts = [text.get_text() for text in gallery.figure.texts]
-    assert NOTICE in texts
+    shown = set(zip(gallery.table["label_index"], gallery.table["outcome"], strict=True))
+    absent = [f"{LABELS[k]} {outcome}" for k in range(3) for outcome in OUTCOMES if (k, outcome) not in shown]
+    assert texts[-1] == (f"No film: {', '.join(absent)}.  " if absent else "") + NOTICE
     titles = [axis.get_title(loc="left") for axis in gallery.figure.axes if axis.get_title(loc="left")]
     film = gallery.table.iloc[0]
     expected = f"true {LABELS[film['label_index']]}\npredicted {LABELS[film['predicted_index']]}"
