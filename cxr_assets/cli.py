@@ -23,7 +23,10 @@ __all__ = ["run"]
 def run(changes: tuple[str, ...]) -> None:
     """Bring the whole pipeline up to date and say where to look."""
     from cxr_assets.home import ensure_dagster_home
+    from cxr_core.progress import show_bars_on
 
+    if sys.stderr.isatty():
+        show_bars_on(os.fdopen(os.dup(sys.stderr.fileno()), "w"))
     start = time.monotonic()
     home = ensure_dagster_home()
     _make_phantoms()

@@ -23,7 +23,7 @@ class Refresh:
 
     Attributes:
         made: assets that were materialised, with the reason, in the order of the runs.
-        fresh: number of assets that were up to date already.
+        fresh: number of assets that were up to date and stayed so.
         problem: why it stopped early; empty when everything is up to date.
     """
 
@@ -53,8 +53,8 @@ def refresh(
         run_config: run config of every run, for example settings overrides.
         say: told what is about to be made, and why.
     """
-    # A terminal shows bars; elsewhere the log lines are what shows life.
-    level = "ERROR" if sys.stderr.isatty() else "INFO"
+    # A terminal shows bars, and at the end the sentence; elsewhere the log lines are what shows life.
+    level = "CRITICAL" if sys.stderr.isatty() else "INFO"
     config = {"loggers": {"console": {"config": {"log_level": level}}}, **(run_config or {})}
     graph = Graph.of(defs, settings)
     done = Refresh()
@@ -64,7 +64,6 @@ def refresh(
     if not observed.success:
         done.problem = _why(observed)
         return done
-    done.fresh = len(graph.parents) - len(stale_assets(graph, instance, store))
     while stale := stale_assets(graph, instance, store):
         wave = next_wave(graph, stale)
         again = [key for key in wave if key.to_user_string() in done.made]
@@ -81,6 +80,8 @@ def refresh(
         if not result.success:
             done.problem = _why(result)
             break
+    names = {key.to_user_string() for key in graph.parents.keys() - stale.keys()}
+    done.fresh = len(names - done.made.keys())
     return done
 
 

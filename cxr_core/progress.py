@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from tqdm import tqdm
 
-__all__ = ["Advance", "Log", "progress"]
+__all__ = ["Advance", "Log", "progress", "show_bars_on"]
 
 Advance = Callable[[int], None]
 Log = Callable[[str], None]
@@ -18,6 +19,13 @@ Log = Callable[[str], None]
 _LOG_EVERY_SECONDS = 5.0  # often enough to see life, seldom enough to keep the event log small
 
 _logger = logging.getLogger("cxr")
+_terminal: TextIO | None = None
+
+
+def show_bars_on(stream: TextIO | None) -> None:
+    """Show bars on this stream from now on, whatever becomes of standard error (Dagster captures it in its steps)."""
+    global _terminal
+    _terminal = stream
 
 
 @contextmanager
@@ -34,11 +42,11 @@ def progress(total: int, what: str, unit: str = "images", log: Log | None = None
     Yields:
         A function that is told how many more units are done. It may be called from one thread at a time.
     """
-    in_terminal = sys.stderr.isatty()
-    say = log or (_logger.info if not in_terminal else None)
+    terminal = _terminal or (sys.stderr if sys.stderr.isatty() else None)
+    say = log or (None if terminal else _logger.info)
     start = last = time.monotonic()
     count = 0
-    with tqdm(total=total, desc=what, unit=f" {unit}", file=sys.stderr, leave=False, disable=not in_terminal) as bar:
+    with tqdm(total=total, desc=what, unit=f" {unit}", file=terminal, leave=False, disable=terminal is None) as bar:
 
         def advance(done: int) -> None:
             nonlocal count, last

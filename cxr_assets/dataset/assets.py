@@ -99,8 +99,8 @@ def quarantine(settings: SettingsResource, store: StoreResource, image_index: Ar
     group_name=_GROUP,
     name="pixel_cache",
     kinds={"numpy"},
-    **versioned(1, _SETTINGS, "preprocessing"),
-    description="Where the canonical frame of each accepted film lies: shard and row of the memory-mapped cache.",
+    **versioned(2, _SETTINGS, "preprocessing"),
+    description="The canonical frame of each accepted film by its digest; the pixels lie in the memory-mapped cache.",
 )
 def pixel_cache_manifest(
     settings: SettingsResource, store: StoreResource, image_index: Artefact

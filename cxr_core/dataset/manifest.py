@@ -1,4 +1,4 @@
-"""Which frame of the pixel cache belongs to which film, and frames with labels for the later stages."""
+"""The frames of a data set by content, and frames with labels for the later stages."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _BATCH = 256  # frames hashed at once: 13 MB at 224 px
 
 
 def frame_manifest(cache: PixelCache, index: pd.DataFrame) -> pd.DataFrame:
-    """Place and digest of the frame of each accepted film.
+    """Digest of the frame of each accepted film, read from the cache.
+
+    Where a frame lies is the cache's own affair: a cache that was built in another order holds the same data.
 
     Args:
         cache: the pixel cache.
         index: columns image_id, sha256, status.
 
     Returns:
-        Columns image_id, sha256, shard, row, frame_digest; sorted by image_id.
+        Columns image_id, sha256, frame_digest; sorted by image_id.
 
     Raises:
         cxr_core.errors.CxrError: an accepted film has no frame in the cache.
@@ -35,8 +37,7 @@ def frame_manifest(cache: PixelCache, index: pd.DataFrame) -> pd.DataFrame:
     for start in range(0, len(films), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(films)))
         digests += [digest_array(frame)[:16] for frame in frames.take(rows)]
-    places = films[["image_id", "sha256"]]
-    return places.assign(shard=frames.shards, row=frames.rows, frame_digest=digests)
+    return films[["image_id", "sha256"]].assign(frame_digest=digests)
 
 
 def labelled_frames(cache: PixelCache, splits: pd.DataFrame, names: Sequence[str]) -> LabelledFrames:

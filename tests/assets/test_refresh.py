@@ -74,7 +74,10 @@ def test_an_artefact_that_is_gone_is_made_again(pipeline: SimpleNamespace):
 
 
 def test_a_deleted_pixel_cache_costs_one_pass_and_nothing_else(pipeline: SimpleNamespace):
+    (pipeline.raw / "Normal/film00.png").rename(pipeline.raw.parent / "later.png")
     pipeline.refresh()
+    (pipeline.raw.parent / "later.png").rename(pipeline.raw / "Normal/film00.png")
+    assert pipeline.refresh().problem == ""  # the cache has two shards now; built anew it will have one
     shutil.rmtree(pipeline.raw.parent / "home/cache/pixels")
     again = pipeline.refresh()
     assert (set(again.made), again.problem) == ({"image_index", "pixel_cache"}, "")
