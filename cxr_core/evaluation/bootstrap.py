@@ -12,7 +12,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LEVEL", "RESAMPLES", "SCORES", "Ranking", "percentile_interval", "resample_weights", "resampled_scores"]
+__all__ = [
+    "LEVEL",
+    "RESAMPLES",
+    "SCORES",
+    "Interval",
+    "Ranking",
+    "percentile_interval",
+    "resample_weights",
+    "resampled_scores",
+]
 
 Floats = npt.NDArray[np.float64]
 Interval = dict[str, float]
@@ -127,10 +136,15 @@ class _Condition:
         }
 
 
-def percentile_interval(values: Floats, level: float = LEVEL) -> Interval | None:
-    """Interval that holds the middle ``level`` of resampled values, NaN left out; None where most of them are NaN."""
+def percentile_interval(values: Floats, level: float = LEVEL, keep_flat: bool = False) -> Interval | None:
+    """Interval that holds the middle ``level`` of resampled values, NaN left out.
+
+    None where most of them are NaN, and where they are all equal: a sample without any error gives resamples without
+    any, which says nothing of what another sample would hold. ``keep_flat`` keeps that interval of no width: a paired
+    difference that is zero in every resample is one.
+    """
     known = values[~np.isnan(values)]
-    if 2 * len(known) < max(len(values), 2):
+    if 2 * len(known) < max(len(values), 2) or (known.min() == known.max() and not keep_flat):
         return None
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return {"low": low, "high": high}

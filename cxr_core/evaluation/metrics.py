@@ -14,6 +14,7 @@ from cxr_core.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
     SCORES,
+    Interval,
     Ranking,
     percentile_interval,
     resample_weights,
@@ -135,15 +136,27 @@ def intervals(
         resamples: number of resamples.
 
     Returns:
-        Each score's ``{"low", "high"}``, or None where there are fewer than two groups or the score is undefined; and
-        ``level``, ``resamples``, ``groups``, ``method``.
+        Each score's ``{"low", "high"}``, or None where there are fewer than two groups, the score is undefined, or the
+        resamples do not differ; then accuracy 1 or 0 has its exact interval. And ``level``, ``resamples``, ``groups``,
+        ``method``.
     """
     count = len(np.unique(np.asarray(groups, dtype=str)))
     said = {"level": LEVEL, "resamples": resamples, "groups": count, "method": "percentile bootstrap over groups"}
     if count < 2:
         return {**dict.fromkeys(SCORES), **said}
     (scores,) = resampled_scores(labels, [probabilities], groups, seed, resamples)
-    return {**{name: percentile_interval(values) for name, values in scores.items()}, **said}
+    found = {name: percentile_interval(values) for name, values in scores.items()}
+    if found["accuracy"] is None:
+        found["accuracy"] = _exact_interval(float(np.nanmean(scores["accuracy"])), count)
+    return {**found, **said}
+
+
+def _exact_interval(share: float, groups: int) -> Interval | None:
+    """Clopper-Pearson interval (Biometrika 1934) of a share that is 1 or 0 in all of so many independent groups."""
+    if share not in (0.0, 1.0):
+        return None
+    bound = ((1 - LEVEL) / 2) ** (1 / groups)
+    return {"low": bound, "high": 1.0} if share == 1.0 else {"low": 0.0, "high": 1 - bound}
 
 
 def per_source(

@@ -98,7 +98,7 @@ def _compare(clean: Metrics, corrupted: Metrics, changes: dict[str, npt.NDArray[
     difference: dict[str, dict[str, float | None]] = {}
     for score in SCORES:
         before, after = clean[score], corrupted[score]  # type: ignore[literal-required]
-        interval = percentile_interval(changes[score]) if changes else None
+        interval = percentile_interval(changes[score], keep_flat=True) if changes else None
         difference[score] = {
             "value": None if before is None or after is None else after - before,
             "low": interval["low"] if interval else None,

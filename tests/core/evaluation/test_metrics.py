@@ -178,6 +178,16 @@ def test_intervals_follow_the_seed_and_need_two_groups() -> None:
     assert (alone["accuracy"], alone["macro_auc"], alone["groups"]) == (None, None, 1)
 
 
+def test_a_sample_without_errors_does_not_promise_a_world_without() -> None:
+    labels = np.arange(60) % 3
+    ids = [str(row // 2) for row in range(60)]  # 30 groups
+    right = intervals(labels, sure(labels.tolist()), ids, seed=0)
+    assert right["accuracy"] == pytest.approx({"low": 0.025 ** (1 / 30), "high": 1.0})  # Clopper and Pearson, 30 of 30
+    assert (right["macro_f1"], right["macro_auc"]) == (None, None)
+    wrong = intervals(labels, sure(((labels + 1) % 3).tolist()), ids, seed=0)
+    assert wrong["accuracy"] == pytest.approx({"low": 0.0, "high": 1 - 0.025 ** (1 / 30)})
+
+
 def test_an_interval_of_mostly_undefined_values_is_none() -> None:
     assert percentile_interval(np.array([0.1, np.nan, np.nan, np.nan])) is None
     assert percentile_interval(np.linspace(0, 1, 101)) == pytest.approx({"low": 0.025, "high": 0.975})
