@@ -54,7 +54,7 @@ bench: install ## measure the benchmarks; one line each, and benchmarks/latest.j
 
 lock: ## renew requirements.lock from pyproject.toml in a fresh environment
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet setuptools wheel ".[dev]"
+	.venv-lock/bin/python -m pip install --quiet setuptools ".[dev]"
 	.venv-lock/bin/python -m pip check
 	.venv-lock/bin/python -m pip freeze --all --exclude cxr --exclude pip > requirements.lock
 	rm -rf .venv-lock

@@ -62,7 +62,7 @@ def predictions(
 @dg.asset(
     group_name=_GROUP,
     kinds={"scikitlearn", "matplotlib"},
-    **versioned(1, _SETTINGS, *_EVALUATION),
+    **versioned(2, _SETTINGS, *_EVALUATION),
     description="Test scores with intervals, pooled and inside each source; confusion matrix, ROC curves (report 4).",
 )
 def evaluation(settings: SettingsResource, store: StoreResource, predictions: Artefact) -> dg.Output[Artefact]:

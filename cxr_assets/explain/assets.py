@@ -18,7 +18,7 @@ _SECTIONS = ("explain", "labels", "preprocessing")
     group_name="explain",
     deps=["pixel_cache"],
     kinds={"pytorch", "matplotlib"},
-    **versioned(1, _SETTINGS, *_SECTIONS),
+    **versioned(2, _SETTINGS, *_SECTIONS),
     description="Grad-CAM of correct, wrong and least certain test films of each class: to look at, proof of nothing.",
 )
 def gradcam_gallery(
