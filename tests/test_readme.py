@@ -47,3 +47,15 @@ def test_settings_that_are_named_exist():
 
 def test_the_picture_is_there():
     assert (ROOT / "docs/asset-graph.png").stat().st_size > 10_000
+
+
+def test_every_short_form_of_a_source_is_explained():
+    sources = (ROOT / "docs/sources.md").read_text()
+    explained = set(re.findall(r"^\| (\d+) \|", sources, re.MULTILINE))
+    named: set[str] = set()
+    for package in ("cxr_core", "cxr_assets", "bentoml_service"):
+        for path in (ROOT / package).rglob("*.py"):
+            for numbers in re.findall(r"TRAPS (\d+(?:, \d+)*)", path.read_text()):
+                named |= set(numbers.split(", "))
+    assert named
+    assert named <= explained
