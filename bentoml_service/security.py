@@ -142,7 +142,7 @@ class KeyRing:
         if not read_keys(self.path):
             raise CxrError(
                 f"No API key is configured in {self.path}: create one with "
-                "`python -m bentoml_service.keys create --id NAME`, or set CXR_API_KEYS to the file that has them."
+                "`cxr keys create --id NAME`, or set CXR_API_KEYS to the file that has them."
             )
 
     def holder(self, key: str) -> str | None:
