@@ -21,7 +21,7 @@ _SECTIONS = ("robustness", "preprocessing", "labels")
     group_name="robustness",
     deps=["pixel_cache"],
     kinds={"pytorch", "matplotlib"},
-    **versioned(1, _SETTINGS, *_SECTIONS),
+    **versioned(2, _SETTINGS, *_SECTIONS),
     description="Test scores under the clinical and the severe preset, corrupted in the canonical frame with noise "
     "seeded by image; differences from clean are paired and have intervals.",
 )

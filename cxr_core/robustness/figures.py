@@ -84,8 +84,8 @@ def confidence_figure(report: dict[str, Any], title: str = "Confidence, clean an
         axis.set_xlim(max(0.0, edges[np.flatnonzero(filled)[0]] - 0.05), 1.0)
         axis.set(xlabel="confidence (largest probability)", title=name)
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, loc="upper left")
-    axes[0, 0].set_ylabel("share of films")
+        axis.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="upper left")
+    axes[0, 0].set(ylabel="share of films", ylim=(0, 1.25 * axes[0, 0].get_ylim()[1]))  # the legends lie above the bars
     return figure
 
 
