@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bentoml_service.security import create_key, key_file, read_keys, revoke_key
-from cxr_core.errors import CxrError
+from cxr_core.cli import OneSentence
 
 __all__ = ["app"]
 
@@ -20,17 +20,7 @@ _file = click.option(
 )
 
 
-class _OneSentence(click.Group):
-    """Shows our errors as one sentence and ends with status 1."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except CxrError as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(name="keys", cls=_OneSentence)
+@click.group(name="keys", cls=OneSentence)
 def app() -> None:
     """API keys of the prediction service."""
 

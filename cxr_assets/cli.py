@@ -62,13 +62,12 @@ Look at
 
 def _make_phantoms() -> None:
     """The demo makes its own data, unless the user brings some."""
+    from cxr_core.cli import draw_phantoms
     from cxr_core.settings import load_settings
 
     settings = load_settings()
     if settings.profile == "demo" and "CXR_RAW_DIR" not in os.environ:
-        from cxr_core.cli import phantom
-
-        phantom.callback(into=None)  # type: ignore[misc]
+        draw_phantoms(settings)
 
 
 def _parse(change: str) -> tuple[str, object]:
@@ -79,7 +78,3 @@ def _parse(change: str) -> tuple[str, object]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
-
-
-if __name__ == "__main__":
-    sys.exit(run())

@@ -41,13 +41,10 @@ class Graph:
         graph = defs.resolve_asset_graph()
         nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
         nodes = [node for node in nodes if node.is_materializable]
-        sections = {node.key: dg.MetadataValue.json([]) for node in nodes} | {
-            node.key: node.metadata[SECTIONS] for node in nodes if SECTIONS in node.metadata
-        }
         return cls(
             {node.key: frozenset(node.parent_keys) for node in nodes},
             {node.key: _code(node.code_version) for node in nodes},
-            {key: settings_digest(settings, value.value) for key, value in sections.items()},
+            {node.key: settings_digest(settings, node.metadata[SECTIONS].value) for node in nodes},
         )
 
     def ancestors(self, key: dg.AssetKey) -> frozenset[dg.AssetKey]:

@@ -7,17 +7,30 @@ import logging
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cxr_core import NOTICE, __version__
 from cxr_core.errors import CxrError
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from cxr_core.settings import Settings
+
+__all__ = ["OneSentence", "draw_phantoms", "main"]
 
 
-class _Commands(click.Group):
+class OneSentence(click.Group):
+    """Shows our errors as one sentence and ends with status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CxrError as error:
+            raise click.ClickException(str(error)) from error
+
+
+class _Commands(OneSentence):
     """Own commands and those of other packages, which are imported only when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -28,12 +41,6 @@ class _Commands(click.Group):
             return own
         found = entry_points(group="cxr.commands", name=cmd_name)
         return next(iter(found)).load() if found else None
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except CxrError as error:
-            raise click.ClickException(str(error)) from error
 
 
 @click.group(cls=_Commands, help=f"Chest X-ray classification with evidence. {NOTICE}")
@@ -64,14 +71,19 @@ def settings(as_json: bool) -> None:
 @click.option("--into", type=click.Path(path_type=Path), help="Folder for the images; default: the settings' raw_dir.")
 def phantom(into: Path | None) -> None:
     """Make the synthetic films of the demo, with ground truth, where they are missing."""
-    from cxr_core.dataset.phantom import ensure_phantoms
-    from cxr_core.progress import progress
     from cxr_core.settings import load_settings
 
-    now = load_settings()
-    target = into or now.raw_dir
+    draw_phantoms(load_settings(), into)
+
+
+def draw_phantoms(settings: Settings, into: Path | None = None) -> None:
+    """Make the phantoms of the settings in ``into`` (default: their raw folder) and say how many there are."""
+    from cxr_core.dataset.phantom import ensure_phantoms
+    from cxr_core.progress import progress
+
+    target = into or settings.raw_dir
     assert target is not None  # load_settings makes every path absolute
-    with progress(now.phantom.total_files, "drawing phantoms", "films") as advance:
+    with progress(settings.phantom.total_files, "drawing phantoms", "films") as advance:
         done = 0
 
         def step(count: int, _total: int) -> None:
@@ -79,7 +91,7 @@ def phantom(into: Path | None) -> None:
             advance(count - done)
             done = count
 
-        truth = ensure_phantoms(target, now.phantom, step)
+        truth = ensure_phantoms(target, settings.phantom, step)
     click.echo(f"{len(truth.table)} phantom films in {target}")
 
 

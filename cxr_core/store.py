@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -78,6 +78,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _json_bytes(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
 class ArtefactStore:
     """Reads and writes artefacts under ``root``, a folder or any fsspec URL."""
 
@@ -95,8 +99,7 @@ class ArtefactStore:
 
     def write_json(self, name: str, value: Any) -> Artefact:
         """Store a JSON value: sorted keys, NaN refused, so that equal values give equal bytes."""
-        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
-        return self._write_object(name, "json", "json", text.encode())
+        return self._write_object(name, "json", "json", _json_bytes(value))
 
     def write_tree(self, name: str, fill: Callable[[Path], None]) -> Artefact:
         """Store a folder of files that ``fill`` writes into the empty local folder it is given."""
@@ -112,6 +115,23 @@ class ArtefactStore:
             if not target.exists():
                 self._put_tree(folder, target)
         return Artefact(name, "tree", relative, digest, size)
+
+    def write_report(self, name: str, file: str, report: Any, figures: Mapping[str, bytes]) -> Artefact:
+        """Store a JSON report (sorted keys, NaN refused) with its figures as one folder.
+
+        Args:
+            name: of the artefact.
+            file: name of the report's file.
+            report: JSON value.
+            figures: PNG bytes by name; written as ``<name>.png``.
+        """
+
+        def fill(folder: Path) -> None:
+            (folder / file).write_bytes(_json_bytes(report))
+            for figure, png in figures.items():
+                (folder / f"{figure}.png").write_bytes(png)
+
+        return self.write_tree(name, fill)
 
     def _put_tree(self, folder: Path, target: UPath) -> None:
         if self._local is None:  # object stores have no rename: a tree there is whole once its ref is written
@@ -161,14 +181,11 @@ class ArtefactStore:
         return json.loads(self._get(artefact.path))
 
     def local_tree(self, artefact: Artefact) -> Path:
-        """A local folder with the files of a tree; copied from a remote store when it has to be."""
-        return self._local_path(artefact)
+        """A local folder with the files of a tree; copied from a remote store when it has to be.
 
-    def holds(self, artefact: Artefact) -> bool:
-        """Whether the content of an artefact is there."""
-        return bool((self.root / artefact.path).exists())
-
-    def _local_path(self, artefact: Artefact) -> Path:
+        Raises:
+            CxrError: the tree is gone.
+        """
         if self._local is not None:
             path = self._local / artefact.path
             if not path.exists():
@@ -192,6 +209,10 @@ class ArtefactStore:
             shutil.move(staging, copy)
         return copy
 
+    def holds(self, artefact: Artefact) -> bool:
+        """Whether the content of an artefact is there."""
+        return bool((self.root / artefact.path).exists())
+
     def _get(self, relative: str) -> bytes:
         try:
             data: bytes = (self.root / relative).read_bytes()
@@ -202,7 +223,7 @@ class ArtefactStore:
     # ------------------------------------------------------------------ pointers
     def set_ref(self, key: str, artefact: Artefact) -> None:
         """Make ``artefact`` the current one under ``key`` (``splits`` or ``drift/2026-01-31``)."""
-        self._put(f"refs/{key}.json", json.dumps(asdict(artefact), indent=1, sort_keys=True).encode())
+        self._put(f"refs/{key}.json", _json_bytes(asdict(artefact)))
 
     def get_ref(self, key: str) -> Artefact:
         """The current artefact under ``key``.

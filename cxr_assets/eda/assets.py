@@ -1,8 +1,6 @@
 """One asset for each figure of the registry, named ``eda_<figure>``."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -59,11 +57,7 @@ def _figure_asset(spec: FigureSpec) -> dg.AssetsDefinition:
         drawing, numbers = spec.build(data)
         png = png_bytes(drawing)
 
-        def fill(folder: Path) -> None:
-            (folder / "figure.png").write_bytes(png)
-            (folder / "numbers.json").write_text(json.dumps(numbers, indent=1, sort_keys=True, allow_nan=False))
-
-        artefact = shelf.write_tree(f"eda_{spec.name}", fill)
+        artefact = shelf.write_report(f"eda_{spec.name}", "numbers.json", numbers, {"figure": png})
         shown = {"figure": figure(png, spec.title), "numbers": dg.MetadataValue.json(numbers)}
         return artefact_output(artefact, now, _SECTIONS, **shown)
 

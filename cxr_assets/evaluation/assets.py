@@ -1,8 +1,5 @@
 """trained_model -> predictions -> evaluation."""
 
-import json
-from pathlib import Path
-
 import dagster as dg
 import numpy as np
 import pandas as pd
@@ -84,16 +81,11 @@ def evaluation(settings: SettingsResource, store: StoreResource, predictions: Ar
         ),
     }
 
-    def fill(folder: Path) -> None:
-        (folder / "evaluation.json").write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False))
-        for name, png in figures.items():
-            (folder / f"{name}.png").write_bytes(png)
-
     overall = report["overall"]
     per_class = pd.DataFrame(overall["per_class"]).T.rename_axis("label").reset_index()
     numbers = {name: overall[name] for name in ("accuracy", "macro_f1", "macro_auc") if overall[name] is not None}
     return artefact_output(
-        shelf.write_tree("evaluation", fill),
+        shelf.write_report("evaluation", "evaluation.json", report, figures),
         now,
         _EVALUATION,
         films=overall["n"],

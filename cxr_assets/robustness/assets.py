@@ -1,7 +1,5 @@
 """What the report's corruptions cost (report 5.1, 5.2)."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -59,11 +57,6 @@ def robustness(
         "corrupted_films": png_bytes(corruption_gallery(test, conditions, now.robustness.seed)),
     }
 
-    def fill(folder: Path) -> None:
-        (folder / "robustness.json").write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False))
-        for name, png in figures.items():
-            (folder / f"{name}.png").write_bytes(png)
-
     scores = ("accuracy", "macro_f1", "macro_auc", "mean_confidence")
     rows = [{"condition": name, **{s: entry[s] for s in scores}} for name, entry in report["conditions"].items()]
     drops = {
@@ -72,7 +65,7 @@ def robustness(
         if "difference" in entry
     }
     return artefact_output(
-        shelf.write_tree("robustness", fill),
+        shelf.write_report("robustness", "robustness.json", report, figures),
         now,
         _SECTIONS,
         scores=table(pd.DataFrame(rows)),

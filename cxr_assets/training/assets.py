@@ -1,6 +1,5 @@
 """splits, pixel_cache -> tuned_hyperparameters -> trained_model."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -151,7 +150,7 @@ def trained_model(
     def fill(folder: Path) -> None:
         save_model(
             folder, result.best_state, backbone=now.network.backbone, dropout=hyper.dropout, labels=now.labels,
-            preprocessing=preprocessing, training=json.loads(json.dumps(training)),
+            preprocessing=preprocessing, training=training,
         )  # fmt: skip
         (folder / "training_curves.png").write_bytes(curves)
 

@@ -12,11 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from cxr_core.modelling.tolerance import MAX_EXPORT_DIFFERENCE
 from cxr_core.settings_sections import GateSettings
 
 __all__ = ["RULES", "GateDecision", "GateFacts", "GateRule", "RuleResult", "evaluate_gate"]
-
-MAX_EXPORT_DIFFERENCE = 1e-4  # of an output, PyTorch against ONNX Runtime; the design checks it at every export
 
 
 @dataclass(frozen=True)
