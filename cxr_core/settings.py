@@ -20,6 +20,7 @@ from cxr_core.errors import CxrError
 from cxr_core.settings_profiles import PROFILES
 from cxr_core.settings_sections import (
     AugmentationSettings,
+    CrossValidationSettings,
     DuplicateSettings,
     ExplainSettings,
     GateSettings,
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     store: str = Field("", description="artefact store: a folder or an fsspec URL; default data/store")
     cache_dir: Path | None = Field(None, description="local pixel cache; default data/cache")
     mlflow_uri: str = Field("", description="MLflow tracking; default SQLite under data/mlflow")
+    checkpoint_dir: Path | None = Field(None, description="unfinished trainings, studies; default data/checkpoints")
     bento_home: Path | None = Field(None, description="BentoML store; default data/bentoml")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="decoding threads")
     labels: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -72,6 +74,7 @@ class Settings(BaseSettings):
     loss: LossSettings = LossSettings()
     training: TrainingSettings = TrainingSettings()
     tuning: TuningSettings = TuningSettings()
+    crossval: CrossValidationSettings = CrossValidationSettings()
     robustness: RobustnessSettings = RobustnessSettings()
     explain: ExplainSettings = ExplainSettings()
     gates: GateSettings = GateSettings()
@@ -157,6 +160,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
             "raw_dir": raw.expanduser().resolve(),
             "store": settings.store if "://" in settings.store else str(_absolute(settings.store, root / "data/store")),
             "cache_dir": _absolute(settings.cache_dir, root / "data/cache"),
+            "checkpoint_dir": _absolute(settings.checkpoint_dir, root / "data/checkpoints"),
             "bento_home": _absolute(settings.bento_home, root / "data/bentoml"),
             "mlflow_uri": mlflow,
         }

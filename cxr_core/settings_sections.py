@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 __all__ = [
     "AugmentationSettings",
+    "CrossValidationSettings",
     "DuplicateSettings",
     "ExplainSettings",
     "GateSettings",
@@ -105,10 +108,27 @@ class ModelSettings(Section):
 
 
 class LossSettings(Section):
-    """Focal loss (report 3.2)."""
+    """Loss (report 3.2); focal is the report's, cross entropy the alternative that it names."""
 
-    alpha: float = Field(0.25, gt=0, description="scalar weight; report 3.2 (it balances no class: TRAPS 6)")
+    name: Literal["focal", "cross_entropy"] = Field("focal", description="report 3.2")
+    alpha: float | tuple[float, ...] = Field(
+        0.25,
+        description="focal weight: one for all (report 3.2; it balances no class: TRAPS 6), or one a class",
+    )
     gamma: float = Field(2.0, ge=0, description="focusing parameter; report 3.2")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="of cross entropy; balanced: n / (classes x n of the class), as in scikit-learn"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the target spread over all classes; Szegedy et al. 2016, section 7"
+    )
+
+    @field_validator("alpha")
+    @classmethod
+    def _positive(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        if min(value if isinstance(value, tuple) else (value,), default=0.0) <= 0:
+            raise ValueError("every weight must be above 0")
+        return value
 
 
 class TrainingSettings(Section):
@@ -116,14 +136,34 @@ class TrainingSettings(Section):
 
     max_epochs: int = Field(100, ge=1, description="report 3.2 (T_max)")
     batch_size: int = Field(32, ge=1, description="middle of the report's search space, 3.3")
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="report 3.2; adamw: Loshchilov & Hutter 2019")
     learning_rate: float = Field(1e-4, gt=0, description="report 3.2")
     weight_decay: float = Field(1e-4, ge=0, description="L2; report 3.2")
     beta1: float = Field(0.9, description="report 3.2")
     beta2: float = Field(0.999, description="report 3.2")
     eta_min: float = Field(1e-7, ge=0, description="floor of the cosine; report 3.2")
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="linear rise of the rate before the cosine; the report has none"
+    )
     freeze_epochs: int = Field(5, ge=0, description="backbone frozen, statistics too; report 3.2")
     clip_norm: float = Field(1.0, gt=0, description="gradient norm; report 3.2")
     patience: int = Field(15, ge=1, description="unfrozen epochs without a better validation loss; report 3.2")
+    sampling: Literal["shuffle", "balanced", "source_balanced"] = Field(
+        "shuffle",
+        description="how an epoch draws its images: each once (report 3.2), classes equally often, or classes "
+        "equally often inside each source that has several, so that the source says nothing of the class (TRAPS 1)",
+    )
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="of averaged weights, per step; 0: none (the report has none)"
+    )
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="auto: fp16 with loss scaling on CUDA (report 3.2), fp32 on a CPU"
+    )
+    compile: bool = Field(False, description="torch.compile; it needs a C++ compiler on a CPU")
+    processes: int = Field(1, ge=1, description="training processes (torchrun): one per GPU")
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, description="between checkpoints inside an epoch; each epoch ends with one; what a kill may cost"
+    )
     seed: int = Field(42, description="report 8.2")
 
 
@@ -133,6 +173,12 @@ class TuningSettings(Section):
     trials: int = Field(15, ge=1, description="report 3.3")
     startup_trials: int = Field(
         5, ge=1, description="random before TPE guides; a third of the trials, Optuna's own 10 would leave it five"
+    )
+    pruner: Literal["none", "median"] = Field(
+        "median", description="ends trials worse at an epoch than the median of the earlier ones; the report has none"
+    )
+    prune_after_epochs: int = Field(
+        1, ge=0, description="unfrozen epochs that every trial may finish before it can be pruned"
     )
     learning_rate: tuple[float, float] = Field((1e-5, 1e-3), description="log scale; report 3.3")
     weight_decay: tuple[float, float] = Field((1e-5, 1e-3), description="log scale; report 3.3")
@@ -145,6 +191,19 @@ class TuningSettings(Section):
         224, ge=32, description="side that cached frames are reduced to for trials, pixels; report 2.4"
     )
     max_images: int = Field(1_000_000, ge=3, description="training images of a trial at most, class shares kept")
+    seed: int = Field(42, description="report 8.2")
+
+
+class CrossValidationSettings(Section):
+    """Out-of-fold evidence: every film scored by a model that never saw its patient."""
+
+    folds: int = Field(5, ge=2, description="as in the measurements of the shortcut (TRAPS 1)")
+    samplings: tuple[Literal["shuffle", "balanced", "source_balanced"], ...] = Field(
+        ("shuffle", "source_balanced"), min_length=1, description="ways of sampling that are compared side by side"
+    )
+    val_fraction: float = Field(
+        0.1, gt=0, lt=1, description="of a fold's training films, for early stopping; report 2.1"
+    )
     seed: int = Field(42, description="report 8.2")
 
 

@@ -98,21 +98,32 @@ class LabelledFrames:
         frames: n frames.
         labels: (n,) int64, index into the label order.
         keys: n image identifiers, unique; random streams of an image are seeded by its key.
+        sources: n names of the data sets that the films come from, or none where they are not known.
     """
 
     frames: Frames
     labels: npt.NDArray[np.int64]
     keys: Sequence[str]
+    sources: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not len(self.frames) == len(self.labels) == len(self.keys):
             raise CxrError(
                 f"{len(self.frames)} frames, {len(self.labels)} labels and {len(self.keys)} keys do not match."
             )
+        if len(self.sources) not in (0, len(self.frames)):
+            raise CxrError(f"{len(self.frames)} frames and {len(self.sources)} sources do not match.")
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def subset(self, rows: Rows) -> LabelledFrames:
         """The given rows as labelled frames of their own."""
-        return LabelledFrames(SubsetFrames(self.frames, rows), self.labels[rows], [self.keys[row] for row in rows])
+        sources = [self.sources[row] for row in rows] if self.sources else ()
+        keys = [self.keys[row] for row in rows]
+        return LabelledFrames(SubsetFrames(self.frames, rows), self.labels[rows], keys, sources)
+
+    def reduced(self, side: int) -> LabelledFrames:
+        """The same films at a smaller side, pixels; as they are where they are no larger."""
+        smaller = ReducedFrames(self.frames, min(side, self.frames.side))
+        return LabelledFrames(smaller, self.labels, self.keys, self.sources)

@@ -45,9 +45,10 @@ def labelled_frames(cache: PixelCache, splits: pd.DataFrame, names: Sequence[str
 
     Args:
         cache: the pixel cache.
-        splits: columns image_id, sha256, split, label_index.
+        splits: columns image_id, sha256, split, label_index, source.
         names: which splits.
     """
     films = splits[splits["split"].isin(names)].sort_values("image_id")
     frames = cache.frames(films["sha256"].tolist())
-    return LabelledFrames(frames, films["label_index"].to_numpy(np.int64), films["image_id"].tolist())
+    sources = films["source"].fillna("").astype(str).tolist()
+    return LabelledFrames(frames, films["label_index"].to_numpy(np.int64), films["image_id"].tolist(), sources)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from cxr_core.dataset.frames import LabelledFrames, ReducedFrames
+from cxr_core.dataset.frames import LabelledFrames
 from cxr_core.errors import CxrError
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import build_classifier
@@ -81,8 +81,8 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tuning = settings.tuning
     rows = stratified_rows(train_set.labels, tuning.max_images, tuning.seed)
-    small_train = _reduced(train_set.subset(rows), tuning.image_side)
-    small_val = _reduced(val_set, tuning.image_side)
+    small_train = train_set.subset(rows).reduced(tuning.image_side)
+    small_val = val_set.reduced(tuning.image_side)
 
     def objective(trial: optuna.Trial) -> float:
         hyper = _suggest(trial, tuning)
@@ -148,10 +148,6 @@ def stratified_rows(labels: npt.NDArray[np.int64], at_most: int, seed: int) -> n
         for label, size in zip(classes, quota, strict=True)
     ]
     return np.sort(np.concatenate(chosen))
-
-
-def _reduced(data: LabelledFrames, side: int) -> LabelledFrames:
-    return LabelledFrames(ReducedFrames(data.frames, min(side, data.frames.side)), data.labels, data.keys)
 
 
 def _suggest(trial: optuna.Trial, space: TuningSettings) -> Hyperparameters:
