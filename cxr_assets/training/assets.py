@@ -113,6 +113,7 @@ def trained_model(
     from cxr_core.plotting import png_bytes
     from cxr_core.training.hyperparameters import Hyperparameters
     from cxr_core.training.loop import train
+    from cxr_core.training.recipe import Recipe
     from cxr_core.training.saved_model import save_model
 
     now = settings.load()
@@ -132,7 +133,7 @@ def trained_model(
             run.history([epoch])
 
         result = train(
-            built.model, preprocessing, train_set, val_set, hyper, now.training, now.loss, now.augmentation,
+            built.model, preprocessing, train_set, val_set, Recipe.from_settings(now, hyper),
             on_epoch=on_epoch, log=context.log.info,
         )  # fmt: skip
         run.metrics({"best_epoch": result.best_epoch})

@@ -21,6 +21,7 @@ from cxr_core.settings import Settings
 from cxr_core.settings_sections import TuningSettings
 from cxr_core.training.hyperparameters import Hyperparameters
 from cxr_core.training.loop import DivergedError, train
+from cxr_core.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import optuna
@@ -90,18 +91,8 @@ def tune(
         training = settings.training.model_copy(update={"max_epochs": tuning.epochs, "seed": seed})
         model = build_classifier(hyper.model_settings(settings.network), len(settings.labels), seed).model
         try:
-            result = train(
-                model,
-                preprocessing,
-                small_train,
-                small_val,
-                hyper,
-                training,
-                settings.loss,
-                settings.augmentation,
-                device,
-                log=log,
-            )
+            recipe = Recipe(hyper, training, settings.loss, settings.augmentation)
+            result = train(model, preprocessing, small_train, small_val, recipe, device, log=log)
         except DivergedError as error:
             raise optuna.TrialPruned(str(error)) from error
         values = {"log_loss": result.best["val_log_loss"], "macro_auc": result.best["val_macro_auc"]}

@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-
-from cxr_core.modelling.losses import FocalLoss
+from torch import nn
 
 __all__ = ["macro_auc", "validation_measures"]
 
 Labels = npt.NDArray[np.int64]
 
 
-def validation_measures(logits: npt.NDArray[np.float32], labels: Labels, loss: FocalLoss) -> dict[str, float | None]:
+def validation_measures(logits: npt.NDArray[np.float32], labels: Labels, loss: nn.Module) -> dict[str, float | None]:
     """Measures of validation logits.
 
     Args:
         logits: (n, classes).
         labels: (n,) class indices.
-        loss: the loss that training minimises.
+        loss: scalar loss of logits and classes: what training minimises.
 
     Returns:
-        ``val_loss`` (focal: comparable within one gamma only, TRAPS 5), ``val_log_loss`` (natural logarithm, of the
-        plain softmax), ``val_accuracy`` (0-1), ``val_macro_auc`` (0-1, or None where a class is absent).
+        ``val_loss`` (of that loss: focal ones are comparable within one gamma only, TRAPS 5), ``val_log_loss`` (natural
+        logarithm, of the plain softmax), ``val_accuracy`` (0-1), ``val_macro_auc`` (0-1, or None where a class is
+        absent).
     """
     scores = torch.from_numpy(logits)
     target = torch.from_numpy(labels)

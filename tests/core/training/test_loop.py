@@ -15,6 +15,7 @@ from cxr_core.settings_sections import AugmentationSettings, LossSettings, Model
 from cxr_core.training import loop
 from cxr_core.training.hyperparameters import Hyperparameters
 from cxr_core.training.loop import DivergedError, TrainingResult, train
+from cxr_core.training.recipe import Recipe
 from cxr_core.training.validation import macro_auc, validation_measures
 
 TINY = ModelSettings(backbone="test_efficientnet", weights="none")
@@ -47,11 +48,8 @@ def _train(
     augmentation: AugmentationSettings | None = None,
     **more: Any,
 ) -> TrainingResult:
-    augmentation = augmentation or AugmentationSettings()
-    device = torch.device("cpu")
-    return train(
-        model, preprocessing, train_set, val_set, hyper, training, LossSettings(), augmentation, device, **more
-    )
+    recipe = Recipe(hyper, training, LossSettings(), augmentation or AugmentationSettings())
+    return train(model, preprocessing, train_set, val_set, recipe, torch.device("cpu"), **more)
 
 
 def test_two_trainings_give_equal_bits(
@@ -163,19 +161,12 @@ def test_history_tells_rate_losses_and_gradient_of_each_epoch_and_no_times(
     assert seen == result.history
     assert [row["epoch"] for row in seen] == [1, 2, 3]
     assert set(seen[0]) == {
-        *("epoch", "frozen", "learning_rate", "train_loss", "grad_norm"),
+        *("epoch", "frozen", "learning_rate", "train_loss", "train_accuracy", "grad_norm"),
         *("val_loss", "val_log_loss", "val_accuracy", "val_macro_auc"),
     }
     assert seen[0]["learning_rate"] == pytest.approx(HYPER.learning_rate)
     assert seen[0]["learning_rate"] > seen[1]["learning_rate"] > seen[2]["learning_rate"] > TRAINING.eta_min
     assert sum("images/s" in line and "macro AUC" in line for line in lines) == 3
-
-
-def test_every_row_is_used_once_and_a_last_batch_of_one_is_left_out() -> None:
-    assert [len(rows) for rows in loop._batches(10, 4, 42, 1)] == [4, 4, 2]
-    assert [len(rows) for rows in loop._batches(9, 4, 42, 1)] == [4, 4]
-    assert sorted(np.concatenate(loop._batches(10, 4, 42, 1))) == list(range(10))
-    assert not np.array_equal(loop._batches(10, 10, 42, 1)[0], loop._batches(10, 10, 42, 2)[0])
 
 
 def test_training_on_an_odd_image_out_works(model: Classifier, preprocessing: Preprocessing, blobs: Any) -> None:
