@@ -104,6 +104,7 @@ class ModelSettings(Section):
 
     backbone: str = Field("densenet121", description="timm name; report 3.1")
     weights: str = Field("auto", description="auto, none, timm, or the path of a state-dict file")
+    weights_licence: str = Field("unknown", description="of the weights in a file, recorded with the model")
     dropout: float = Field(0.5, ge=0, lt=1, description="before the linear head; report 3.1")
 
 

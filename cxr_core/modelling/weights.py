@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cxr_core.digests import digest_array, digest_file, digest_json
 from cxr_core.errors import CxrError
-from cxr_core.modelling.backbones import PackagedWeights, get_backbone
+from cxr_core.modelling.backbones import Backbone, PackagedWeights, get_backbone
 
 __all__ = ["WeightsRecord", "digest_state_dict", "load_backbone_weights", "packaged_file", "read_state_dict"]
 
@@ -23,6 +23,7 @@ State = Mapping[str, Tensor]
 
 _MEND = "set CXR_NETWORK__WEIGHTS=/path/to/state_dict, or to none for random weights"
 _OWN_PREFIX = "backbone."  # of a state dict saved from cxr_core.modelling.network.Classifier
+_NAMED = 3  # tensors that an error names
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class WeightsRecord:
 
     Attributes:
         origin: ``none``, ``package <name>/<file>``, ``timm <tag>`` or ``file <name>``.
-        licence: licence of the weights as their publisher states it.
+        licence: licence of the weights as their publisher states it; ``unknown`` where nobody told.
         digest: SHA-256 of the file, or of the tensors where timm loaded them; empty for ``none``.
     """
 
@@ -45,13 +46,14 @@ def digest_state_dict(state: State) -> str:
     return digest_json([(name, digest_array(value.detach().cpu().numpy())) for name, value in state.items()])
 
 
-def load_backbone_weights(network: nn.Module, name: str, weights: str) -> WeightsRecord:
+def load_backbone_weights(network: nn.Module, name: str, weights: str, licence: str = "unknown") -> WeightsRecord:
     """Fill a timm network (built with ``num_classes=0``) with pretrained weights, in place.
 
     Args:
         network: the network to fill.
         name: its timm name.
         weights: ``auto`` (the packaged file of the registry, else timm), ``timm``, ``none``, or a file's path.
+        licence: of the weights in a file, as its supplier states it.
 
     Raises:
         CxrError: the file is missing, damaged or of another network; timm's hub cannot be reached.
@@ -62,11 +64,11 @@ def load_backbone_weights(network: nn.Module, name: str, weights: str) -> Weight
     if weights == "auto" and entry.packaged:
         return _load_packaged(network, name, entry.packaged)
     if weights in ("auto", "timm"):
-        return _load_timm(network, name, entry.licence)
+        return _load_timm(network, entry)
     path = Path(weights).expanduser()
     state = read_state_dict(path)
     _load_by_name(network, name, state, path)
-    return WeightsRecord(f"file {path.name}", "stated by the file's supplier", digest_file(path))
+    return WeightsRecord(f"file {path.name}", licence, digest_file(path))
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -122,29 +124,36 @@ def _load_packaged(network: nn.Module, name: str, packaged: PackagedWeights) -> 
     return WeightsRecord(f"package {packaged.package}/{packaged.file}", packaged.licence, packaged.sha256)
 
 
-def _load_timm(network: nn.Module, name: str, licence: str) -> WeightsRecord:
+def _load_timm(network: nn.Module, entry: Backbone) -> WeightsRecord:
     import timm
 
     try:
-        source = timm.create_model(name, pretrained=True, num_classes=0, global_pool="avg")
+        source = timm.create_model(entry.pretrained, pretrained=True, num_classes=0, global_pool="avg")
     except Exception as error:  # hub clients raise many kinds: no network, no such file, no pretrained weights
-        raise CxrError(f"timm could not load weights of {name} ({type(error).__name__}): {_MEND}.") from error
+        raise CxrError(f"timm could not load weights of {entry.name} ({type(error).__name__}): {_MEND}.") from error
     state = source.state_dict()
     network.load_state_dict(state)
-    config = source.pretrained_cfg
-    tag = f"{name}.{config['tag']}" if config.get("tag") else name
-    return WeightsRecord(f"timm {tag}", licence, digest_state_dict(state))
+    return WeightsRecord(f"timm {entry.pretrained}", entry.licence, digest_state_dict(state))
 
 
 def _load_by_name(network: nn.Module, name: str, state: dict[str, Tensor], path: Path) -> None:
     if any(key.startswith(_OWN_PREFIX) for key in state):
         state = {key.removeprefix(_OWN_PREFIX): value for key, value in state.items() if key.startswith(_OWN_PREFIX)}
     target = network.state_dict()
-    for key, value in target.items():
-        if key not in state and not key.endswith("num_batches_tracked"):
-            raise CxrError(f"Weights file {path} lacks {key!r} of {name}: supply a timm state dict of that backbone.")
-        if key in state and state[key].shape != value.shape:
-            raise CxrError(
-                f"Weights file {path} holds {key!r} in another shape than {name}: supply one of that backbone."
-            )
+    missing = [key for key in target if key not in state and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise CxrError(
+            f"Weights file {path} lacks {_some(missing)} of {name}: supply a timm state dict of that backbone."
+        )
+    other = [key for key, value in target.items() if key in state and state[key].shape != value.shape]
+    if other:
+        raise CxrError(
+            f"Weights file {path} holds {_some(other)} in another shape than {name}: supply one of that backbone."
+        )
     network.load_state_dict({key: state.get(key, value) for key, value in target.items()})
+
+
+def _some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(repr(name) for name in names[:_NAMED]) + more

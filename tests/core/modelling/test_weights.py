@@ -10,6 +10,7 @@ from cxr_core.errors import CxrError
 from cxr_core.modelling.backbones import BACKBONES
 from cxr_core.modelling.network import build_classifier
 from cxr_core.modelling.weights import (
+    WeightsRecord,
     digest_state_dict,
     load_backbone_weights,
     packaged_file,
@@ -57,20 +58,42 @@ def test_a_missing_package_is_named() -> None:
         packaged_file(replace(BACKBONES[LITE0].packaged, package="no_such_weights"))
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_state_dict_file_is_loaded_by_name(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("name", [TINY, "test_resnet"])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+def test_a_state_dict_file_is_loaded_by_name(tmp_path: Path, name: str, suffix: str) -> None:
     from safetensors.torch import save_file
 
-    state = {name: value + 1 for name, value in _network(TINY).state_dict().items()}
+    state = {key: value + 1 for key, value in _network(name).state_dict().items()}
     path = tmp_path / f"weights{suffix}"
-    if suffix == ".pt":
-        torch.save({**state, "classifier.weight": torch.zeros(5, 2)}, path)
-    else:
+    if suffix == ".safetensors":
         save_file(state, path)
-    network = _network(TINY)
-    record = load_backbone_weights(network, TINY, str(path))
+    else:
+        torch.save({**state, "classifier.weight": torch.zeros(5, 2)}, path)
+    network = _network(name)
+    record = load_backbone_weights(network, name, str(path))
     assert digest_state_dict(network.state_dict()) == digest_state_dict(state)
-    assert record.digest == digest_file(path)
+    assert record == WeightsRecord(f"file weights{suffix}", "unknown", digest_file(path))
+
+
+def test_the_licence_of_a_file_is_recorded_as_the_settings_tell_it(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(_network(TINY).state_dict(), path)
+    settings = ModelSettings(backbone=TINY, weights=str(path), weights_licence="CC-BY-4.0")
+    assert build_classifier(settings, 3, 7).weights.licence == "CC-BY-4.0"
+
+
+def test_timm_is_asked_for_the_pinned_weights_and_what_came_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    create, asked = timm.create_model, []
+
+    def from_no_hub(name: str, pretrained: bool, **arguments: object) -> torch.nn.Module:
+        asked.append((name, pretrained))
+        return create(name, pretrained=False, **arguments)
+
+    network = _network("resnet50")
+    monkeypatch.setattr(timm, "create_model", from_no_hub)
+    record = load_backbone_weights(network, "resnet50", "timm")
+    assert asked == [("resnet50.a1_in1k", True)]
+    assert record == WeightsRecord("timm resnet50.a1_in1k", "apache-2.0", digest_state_dict(network.state_dict()))
 
 
 def test_the_state_dict_of_a_whole_classifier_serves_too(tmp_path: Path) -> None:
@@ -85,7 +108,15 @@ def test_the_state_dict_of_a_whole_classifier_serves_too(tmp_path: Path) -> None
 def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pt"
     torch.save(_network("test_resnet").state_dict(), path)
-    with pytest.raises(CxrError, match="lacks"):
+    with pytest.raises(CxrError, match=r"other\.pt lacks 'conv_stem\.weight', .* more of test_efficientnet: supply"):
+        load_backbone_weights(_network(TINY), TINY, str(path))
+
+
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    state = _network(TINY).state_dict()
+    path = tmp_path / "wide.pt"
+    torch.save({**state, "conv_stem.weight": torch.zeros(99, 3, 3, 3)}, path)
+    with pytest.raises(CxrError, match=r"wide\.pt holds 'conv_stem\.weight' in another shape than test_efficientnet"):
         load_backbone_weights(_network(TINY), TINY, str(path))
 
 
