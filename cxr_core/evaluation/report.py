@@ -11,9 +11,10 @@ import pandas as pd
 from cxr_core import NOTICE
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import RESAMPLES
+from cxr_core.evaluation.calibration import calibration_report
 from cxr_core.evaluation.metrics import Metrics, classification_metrics, intervals, per_source, probabilities_of
 
-__all__ = ["evaluation_report", "failure_counts"]
+__all__ = ["evaluation_report", "failure_counts", "model_of"]
 
 
 def evaluation_report(
@@ -36,7 +37,8 @@ def evaluation_report(
 
     Returns:
         JSON-ready: ``overall`` (see :class:`Metrics`, its ``per_class`` and ``confusion`` included), ``intervals``,
-        ``per_source``, ``failures``, ``split``, ``seed``, ``notice``.
+        ``calibration`` (see :func:`~cxr_core.evaluation.calibration.calibration_report`), ``per_source``, ``failures``,
+        ``split``, ``seed``, ``notice``.
 
     Raises:
         CxrError: the split holds no film.
@@ -45,16 +47,32 @@ def evaluation_report(
     if rows.empty:
         raise CxrError(f"No predictions of the {split} split: predict it before evaluating.")
     labels, probabilities = rows["label_index"].to_numpy(np.int64), probabilities_of(rows, len(names))
+    groups = rows["group_id"].to_numpy(object)
     overall = classification_metrics(labels, probabilities, names)
     return {
         "notice": NOTICE,
         "split": split,
         "seed": seed,
         "overall": overall,
-        "intervals": intervals(labels, probabilities, rows["group_id"].to_numpy(object), seed, resamples),
+        "intervals": intervals(labels, probabilities, groups, seed, resamples),
+        "calibration": calibration_report(labels, probabilities, groups, seed, resamples),
         "per_source": per_source(rows, names, seed, resamples, normal),
         "failures": failure_counts(overall, normal),
     }
+
+
+def model_of(predictions: pd.DataFrame) -> str:
+    """Digest of the trained model that a predictions table says it was made with: its column ``trained_model``.
+
+    Raises:
+        CxrError: it does not say, or names several.
+    """
+    names = predictions["trained_model"].unique().tolist() if "trained_model" in predictions else []
+    if len(names) != 1:
+        raise CxrError(
+            f"The predictions table names {len(names)} trained models, not one: materialise predictions again."
+        )
+    return str(names[0])
 
 
 def failure_counts(metrics: Metrics, normal: str = "Normal") -> dict[str, Any]:

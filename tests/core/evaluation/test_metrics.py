@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_s
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import Ranking, percentile_interval, resample_weights, resampled_scores
 from cxr_core.evaluation.metrics import classification_metrics, intervals, per_source
-from cxr_core.evaluation.report import evaluation_report, failure_counts
+from cxr_core.evaluation.report import evaluation_report, failure_counts, model_of
 
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")
 
@@ -230,10 +230,20 @@ def test_the_report_reads_one_split_whatever_the_order_of_rows() -> None:
     table = predictions()
     table.loc[table.index[:40], "split"] = "val"
     report = evaluation_report(table, NAMES, seed=5, resamples=50)
-    assert report["overall"]["n"] == 80
+    assert report["overall"]["n"] == report["calibration"]["n"] == 80
+    assert report["calibration"]["log_loss"]["value"] == pytest.approx(report["overall"]["log_loss"])
     assert evaluation_report(table.sample(frac=1, random_state=0), NAMES, seed=5, resamples=50) == report
     json.dumps(report, allow_nan=False)
     with pytest.raises(CxrError, match="train"):
         evaluation_report(table, NAMES, seed=5, split="train")
     with pytest.raises(CxrError, match="p_2"):
         evaluation_report(table.drop(columns="p_2"), NAMES, seed=5)
+
+
+def test_predictions_say_which_model_made_them() -> None:
+    table = predictions(9)
+    assert model_of(table.assign(trained_model="a" * 64)) == "a" * 64
+    with pytest.raises(CxrError, match="names 0 trained models"):
+        model_of(table)
+    with pytest.raises(CxrError, match="names 2 trained models"):
+        model_of(table.assign(trained_model=["a"] * 4 + ["b"] * 5))
