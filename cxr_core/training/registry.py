@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["PACKAGE_DIGEST", "point_alias", "register_version"]
+__all__ = ["PACKAGE_DIGEST", "Refused", "point_alias", "register_version"]
 
 PACKAGE_DIGEST = "package_digest"  # tag of a model version
+
+
+class Refused(Exception):
+    """MLflow is there, but what it is told to do cannot be done; trying again would not help."""
 
 
 def register_version(
@@ -27,9 +31,14 @@ def register_version(
 
     Returns:
         The version.
+
+    Raises:
+        Refused: the tags name no package.
     """
     from mlflow.exceptions import MlflowException
 
+    if not tags.get(PACKAGE_DIGEST):
+        raise Refused(f"A version of {model} needs the tag {PACKAGE_DIGEST}.")
     version = _version_of(client, model, tags[PACKAGE_DIGEST])
     if version is None:
         try:
@@ -52,11 +61,11 @@ def point_alias(client: Any, model: str, package_digest: str, alias: str) -> Non
     """Point an alias at the version of a package.
 
     Raises:
-        LookupError: no version of the model has that package.
+        Refused: no version of the model has that package.
     """
     version = _version_of(client, model, package_digest)
     if version is None:
-        raise LookupError(f"the registered model {model} has no version of package {package_digest[:16]}")
+        raise Refused(f"The registered model {model} has no version of package {package_digest[:16]}.")
     client.set_registered_model_alias(model, alias, version)
 
 

@@ -1,25 +1,40 @@
-"""Experiment tracking with MLflow (report 8.3). It never stops the work: its first failure is told, then it rests."""
+"""Experiment tracking with MLflow (report 8.3). It never stops the work, and what MLflow misses it gets later."""
 
 from __future__ import annotations
 
 import logging
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-__all__ = ["Run", "Tracker"]
+from cxr_core.store import ArtefactStore
+from cxr_core.training.processes import process_mark
+from cxr_core.training.tracking_client import (
+    PROCESS,
+    RECORD,
+    Birth,
+    Event,
+    close_dead_runs,
+    deliver,
+    experiment_id,
+    find_or_make,
+    is_refusal,
+    make,
+    milliseconds,
+    open_client,
+    without_password,
+)
+from cxr_core.training.tracking_outbox import Kept, Outbox
+from cxr_core.training.tracking_run import Run
+from cxr_core.training.tracking_upload import Away, refusal, upload
 
-_SQLITE = "sqlite:///"
-_PARENT_TAG = "mlflow.parentRunId"  # how MLflow's pages know nested runs
+__all__ = ["EXPERIMENT", "Run", "Tracker"]
 
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # MLflow reports usage to its makers otherwise
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its default of 7 with growing pauses holds the work up for minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
+EXPERIMENT = "cxr"  # of the pipeline
+
 _logger = logging.getLogger("cxr")
 
 
@@ -29,19 +44,36 @@ class Tracker:
     Uses the client alone: no global tracking URI, no active run, no autologging, no ``./mlruns``. With a SQLite URI
     the folder is created, and artefacts lie in ``artifacts`` beside the database.
 
+    After a first failure MLflow is left alone. What it should have got is kept in the store from then on, each call's
+    before the call returns, and handed over by the next tracker that connects.
+
     Args:
         uri: MLflow tracking URI, for example ``sqlite:////data/mlflow/mlflow.db`` or ``http://host:5000``.
         experiment: its name.
-        warn: told in one sentence when tracking fails; default the ``cxr`` logger. Later calls then do nothing.
+        warn: told in one sentence when tracking fails; default the ``cxr`` logger.
+        store: keeps what MLflow could not take; without one that is lost.
+
+    Attributes:
+        uploaded: how many runs got something that the store had kept, when this tracker connected.
     """
 
-    def __init__(self, uri: str, experiment: str, warn: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        warn: Callable[[str], None] | None = None,
+        store: ArtefactStore | None = None,
+    ) -> None:
         self.uri = uri
         self.experiment = experiment
+        self.uploaded = 0
         self._warn = warn or _logger.warning
+        self._outbox = Outbox(store) if store else None
+        self._lock = threading.RLock()
         self._client: Any = None
         self._experiment_id = ""
         self._failed = False
+        self._told: set[str] = set()  # subjects that were warned of
 
     @property
     def failed(self) -> bool:
@@ -49,132 +81,117 @@ class Tracker:
         return self._failed
 
     def connect(self) -> bool:
-        """Reach the server and make the experiment where it is missing; False where tracking has failed."""
-        if self._client is None:
-            self._attempt(self._connect)
-        return not self._failed
+        """Reach the server, make the experiment where it is missing, and upload what the store kept.
 
-    def attach(self, run_id: str) -> Run:
-        """A run that somebody else opened, and will end."""
-        return Run(self, run_id)
+        Returns:
+            False where MLflow is away.
+        """
+        with self._lock:
+            if self._client is None and not self._failed:
+                try:
+                    self._connect()
+                except Exception as error:  # MLflow, SQLAlchemy, the system and HTTP clients all raise their own
+                    self._give_up(error)
+            return not self._failed
+
+    def attach(self, run_id: str = "", name: str = "", tag: tuple[str, str] = ("", "")) -> Run:
+        """A run that somebody else opened, and will end.
+
+        Args:
+            run_id: MLflow's, where it is known.
+            name: for a run that has to be made, because MLflow was away when it should have been opened.
+            tag: name and value of a tag that finds the run, and that it gets when it has to be made.
+        """
+        marks = {tag[0]: tag[1]} if tag[0] else {}
+        return Run(self, Birth(name, marks, milliseconds(), tag[0], tag[1] or run_id), run_id)
 
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str] | None = None, parent: Run | None = None) -> Iterator[Run]:
         """A run, nested under ``parent`` where one is given; it ends as FAILED where the block raises."""
-        run = Run(self, self._attempt(lambda: self._start(name, dict(tags or {}), parent)))
+        record = uuid.uuid4().hex
+        marks = {**{key: str(value) for key, value in (tags or {}).items()}, RECORD: record, PROCESS: process_mark()}
+        birth = Birth(name, marks, milliseconds(), RECORD, record, parent.birth if parent else None)
+        run = Run(self, birth)
+        self._begin(run, parent)
         status = "FAILED"
         try:
             yield run
             status = "FINISHED"
         finally:
-            if run.run_id:
-                self._attempt(lambda: self._client.set_terminated(run.run_id, status=status))
-
-    def _start(self, name: str, tags: dict[str, str], parent: Run | None) -> str:
-        if self._client is None:
-            self._connect()
-        if parent and parent.run_id:
-            tags[_PARENT_TAG] = parent.run_id
-        run_id: str = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
-        return run_id
+            run.end(status)
 
     def _connect(self) -> None:
-        for variable, value in _ENVIRONMENT.items():
-            os.environ.setdefault(variable, value)
-        from mlflow import MlflowClient
-
-        for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        location = None
-        if self.uri.startswith(_SQLITE):
-            folder = Path(self.uri.removeprefix(_SQLITE)).absolute().parent
-            folder.mkdir(parents=True, exist_ok=True)
-            location = (folder / "artifacts").as_uri()
-        client = MlflowClient(tracking_uri=self.uri)
-        known = client.get_experiment_by_name(self.experiment)
-        self._experiment_id = known.experiment_id if known else client.create_experiment(self.experiment, location)
+        client = open_client(self.uri)
+        self._experiment_id = experiment_id(client, self.uri, self.experiment)
+        if self._outbox:
+            try:
+                self.uploaded = upload(self._outbox, client, self.uri, self._warn)
+            except Away as away:
+                raise (away.__cause__ or away) from None
+            except Exception as error:  # of the store, whatever it lies on: no reason to leave MLflow alone
+                self.warn_once("store", f"The store would not give up what it keeps for MLflow ({_kind(error)}).")
+        close_dead_runs(client, self._experiment_id)
         self._client = client
 
-    def _attempt(self, work: Callable[[], Any]) -> Any:
-        if self._failed:
-            return None
+    def _begin(self, run: Run, parent: Run | None) -> None:
+        with self._lock:
+            if self.connect():
+                try:
+                    above = (parent.run_id or self._find(parent)) if parent else ""
+                    run.run_id = make(self._client, self._experiment_id, run.birth, above)
+                    return
+                except Exception as error:
+                    self._give_up(error)
+            self._keep(run, [])
+
+    def _find(self, run: Run) -> str:
+        run.run_id = find_or_make(self._client, self._experiment_id, run.birth)
+        return run.run_id
+
+    def tell(self, run: Run, event: Event) -> None:
+        """Hand an event to MLflow, or else to the store."""
+        with self._lock:
+            if self.connect():
+                try:
+                    deliver(self._client, run.run_id or self._find(run), event)
+                    if event["kind"] == "log":
+                        run.said.append(event)
+                    return
+                except Exception as error:
+                    if is_refusal(error):
+                        self.warn_once(run.writer, refusal(run.birth.name, error))
+                        self._keep(run, [event], refused=True)
+                        return
+                    self._give_up(error)
+            self._keep(run, [event])
+
+    def _keep(self, run: Run, events: list[Event], refused: bool = False) -> None:
+        if self._outbox is None:
+            return
+        if not refused:  # and what MLflow has of it already, in case it comes back without: twice does no harm
+            events, run.said = run.said + events, []
+        run.kept += 1
+        batch = {"experiment": self.experiment, "birth": asdict(run.birth), "time": milliseconds(), "events": events}
         try:
-            return work()
-        except Exception as error:  # MLflow, SQLAlchemy, the operating system and HTTP clients all raise their own
-            self._failed = True
-            self._warn(
-                f"MLflow at {_without_password(self.uri)} failed ({type(error).__name__}): the run goes on untracked."
-            )
-            return None
+            self._outbox.keep(Kept(run.writer, run.kept, batch), refused)
+        except Exception as error:  # of the store, whatever it lies on
+            self.warn_once("keep", f"What MLflow misses could not be kept in the store either ({_kind(error)}).")
+
+    def _give_up(self, error: BaseException) -> None:
+        self._failed = True
+        then = (
+            "what it misses is kept in the store and uploaded later, by the next run or by `cxr track`."
+            if self._outbox
+            else "the run goes on untracked."
+        )
+        self.warn_once("away", f"MLflow at {without_password(self.uri)} failed ({_kind(error)}): {then}")
+
+    def warn_once(self, subject: str, sentence: str) -> None:
+        """Warn unless this tracker has warned of the subject before."""
+        if subject not in self._told:
+            self._told.add(subject)
+            self._warn(sentence)
 
 
-class Run:
-    """One MLflow run; every method does nothing once tracking has failed.
-
-    Attributes:
-        run_id: MLflow's identifier, or empty where tracking failed.
-    """
-
-    def __init__(self, tracker: Tracker, run_id: str | None) -> None:
-        self._tracker = tracker
-        self.run_id = run_id or ""
-
-    def params(self, values: Mapping[str, Any]) -> None:
-        """Record parameters, names to anything with a text form."""
-        self._batch(params=values)
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Record tags."""
-        self._batch(tags=values)
-
-    def metrics(self, values: Mapping[str, Any], step: int = 0) -> None:
-        """Record numbers; what is not a number (None, text) is left out."""
-        self._batch(metrics=[(values, step)])
-
-    def history(self, rows: Sequence[Mapping[str, Any]], step: str = "epoch") -> None:
-        """Record a training history, one dict per epoch, against its ``step`` entry."""
-        self._batch(metrics=[({k: v for k, v in row.items() if k != step}, int(row[step])) for row in rows])
-
-    def artefact(self, path: Path, folder: str | None = None) -> None:
-        """Record a copy of a local file, inside ``folder`` of the run's artefacts."""
-        self._do(lambda client: client.log_artifact(self.run_id, str(path), folder))
-
-    def text(self, content: str, name: str) -> None:
-        """Record a text as the artefact ``name``."""
-        self._do(lambda client: client.log_text(self.run_id, content, name))
-
-    def _batch(
-        self,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        metrics: Sequence[tuple[Mapping[str, Any], int]] = (),
-    ) -> None:
-        def send(client: Any) -> None:
-            from mlflow.entities import Metric, Param, RunTag
-
-            now = int(time.time() * 1000)
-            numbers = [
-                Metric(name, float(value), now, step)
-                for values, step in metrics
-                for name, value in values.items()
-                if isinstance(value, int | float)
-            ]
-            texts = [Param(name, str(value)) for name, value in (params or {}).items()]
-            marks = [RunTag(name, str(value)) for name, value in (tags or {}).items()]
-            for start in range(0, max(1, len(numbers)), 1000):  # MLflow's limit of one batch
-                client.log_batch(self.run_id, metrics=numbers[start : start + 1000])
-            for start in range(0, len(texts), 100):  # MLflow's limit of one batch
-                client.log_batch(self.run_id, params=texts[start : start + 100])
-            if marks:
-                client.log_batch(self.run_id, tags=marks)
-
-        self._do(send)
-
-    def _do(self, work: Callable[[Any], None]) -> None:
-        if self.run_id:
-            self._tracker._attempt(lambda: work(self._tracker._client))
-
-
-def _without_password(uri: str) -> str:
-    scheme, found, rest = uri.partition("://")
-    return f"{scheme}{found}{rest.rpartition('@')[2]}"
+def _kind(error: BaseException) -> str:
+    return type(error).__name__

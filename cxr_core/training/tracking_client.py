@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cxr_core.training.processes import is_gone
-from cxr_core.training.registry import point_alias, register_version
+from cxr_core.training.registry import Refused, point_alias, register_version
 
 __all__ = ["PROCESS", "RECORD", "Birth", "Event", "close_dead_runs", "deliver", "experiment_id", "find_or_make",
            "is_refusal", "make", "milliseconds", "open_client", "without_password"]  # fmt: skip
@@ -89,13 +89,17 @@ def open_client(uri: str) -> Any:
         socket.create_connection((host, port), timeout=_SECONDS).close()
     from mlflow import MlflowClient
 
-    for noisy, level in {"alembic": logging.WARNING, "mlflow": logging.WARNING, "mlflow.store": logging.CRITICAL}.items():
+    for noisy, level in {
+        "alembic": logging.WARNING,
+        "mlflow": logging.WARNING,
+        "mlflow.store": logging.CRITICAL,
+    }.items():
         logging.getLogger(noisy).setLevel(level)  # a failure is told in one sentence by the tracker
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def experiment_id(client: Any, uri: str, name: str) -> str:
-    """Identifier of an experiment, which is made where it is missing; with SQLite, artefacts lie beside the database."""
+    """Identifier of an experiment, made where it is missing; with SQLite its artefacts lie beside the database."""
     if known := client.get_experiment_by_name(name):
         return str(known.experiment_id)
     location = None
@@ -136,8 +140,10 @@ def deliver(client: Any, run_id: str, event: Event) -> None:
         case "text":
             client.log_text(run_id, event["content"], event["name"])
         case "files":
-            send = client.log_artifacts if Path(event["path"]).is_dir() else client.log_artifact
-            send(run_id, event["path"], event["folder"])
+            path = Path(event["path"])
+            if not path.exists():
+                raise Refused(f"{path.name} is gone.")
+            (client.log_artifacts if path.is_dir() else client.log_artifact)(run_id, str(path), event["folder"])
         case "register":
             register_version(client, run_id, event["model"], event["folder"], event["tags"], event["aliases"])
         case "alias":
@@ -145,7 +151,7 @@ def deliver(client: Any, run_id: str, event: Event) -> None:
         case "end":
             client.set_terminated(run_id, event["status"], event["time"])
         case kind:
-            raise ValueError(f"Unknown tracking event {kind!r}.")
+            raise Refused(f"Unknown tracking event {kind!r}.")
 
 
 def _log(client: Any, run_id: str, event: Event) -> None:
@@ -162,8 +168,8 @@ def _log(client: Any, run_id: str, event: Event) -> None:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether MLflow is there and will never take this: a name or value that it does not allow, a file that is gone."""
-    return isinstance(error, LookupError | ValueError) or getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
+    """Whether MLflow is there and will never take this, for example a name or a value that it does not allow."""
+    return isinstance(error, Refused) or getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
 
 
 def close_dead_runs(client: Any, experiment: str) -> None:

@@ -1,0 +1,76 @@
+"""Uploading what the outbox kept: the same runs, metrics, times and files as if MLflow had never been away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cxr_core.training.tracking_client import Birth, Event, deliver, experiment_id, find_or_make, is_refusal
+from cxr_core.training.tracking_outbox import Kept, Outbox
+
+__all__ = ["Away", "refusal", "upload"]
+
+_LONGEST = 200  # characters of MLflow's reason that a sentence shows
+
+
+class Away(Exception):
+    """MLflow went away; its own error is the cause."""
+
+
+def upload(outbox: Outbox, client: Any, uri: str, warn: Callable[[str], None]) -> int:
+    """Hand all batches of the outbox to MLflow, oldest first, and forget each when MLflow has it.
+
+    A run is found again by its tag, so that a half-written one is completed and an upload that was cut short can be
+    done again. Does nothing while another process uploads.
+
+    Returns:
+        How many runs got something.
+
+    Raises:
+        Away: MLflow went away; what it has not got is still kept.
+        OSError, CxrError: the store cannot be read or written.
+    """
+    if not outbox.pending():
+        return 0
+    runs: dict[tuple[str, str], str] = {}
+    with outbox.claim() as alone:
+        for kept in outbox.pending() if alone else ():
+            refused, reason = _hand_over(outbox, client, uri, kept, runs)
+            if refused:
+                outbox.keep(Kept(kept.writer, kept.number, {**kept.batch, "events": refused}), refused=True)
+                warn(refusal(kept.batch["birth"]["name"], reason))
+            outbox.drop(kept)
+    return len(runs)
+
+
+def refusal(name: str, error: Exception) -> str:
+    """A sentence that says what MLflow will never take from a run."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return f"MLflow refuses a part of run {name}, which stays in tracking/refused of the store: {lines[0][:_LONGEST]}"
+
+
+def _hand_over(
+    outbox: Outbox, client: Any, uri: str, kept: Kept, runs: dict[tuple[str, str], str]
+) -> tuple[list[Event], Exception]:
+    """The events that MLflow refused, and why the last of them."""
+    birth = Birth.from_dict(kept.batch["birth"])
+    refused: list[Event] = []
+    reason = Exception()
+    try:
+        experiment = experiment_id(client, uri, kept.batch["experiment"])
+        if (birth.tag, birth.value) not in runs:
+            runs[birth.tag, birth.value] = find_or_make(client, experiment, birth)
+    except Exception as error:
+        if not is_refusal(error):
+            raise Away from error
+        return kept.batch["events"], error
+    for event in kept.batch["events"]:
+        with outbox.with_local_files(event) as told:
+            try:
+                deliver(client, runs[birth.tag, birth.value], told)
+            except Exception as error:
+                if not is_refusal(error):
+                    raise Away from error
+                refused.append(told)
+                reason = error
+    return refused, reason
