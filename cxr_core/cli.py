@@ -107,6 +107,25 @@ def download(into: Path | None, dataset: str | None) -> None:
 
 
 @main.command()
+def track() -> None:
+    """Upload to MLflow what it missed while it was away."""
+    from cxr_core.settings import load_settings
+    from cxr_core.store import ArtefactStore
+    from cxr_core.training.tracking import EXPERIMENT, Tracker
+    from cxr_core.training.tracking_outbox import Outbox
+
+    now = load_settings()
+    store = ArtefactStore(now.store)
+    if not Outbox(store).pending():
+        click.echo("Nothing waits for MLflow.")
+        return
+    tracker = Tracker(now.mlflow_uri, EXPERIMENT, lambda sentence: click.echo(sentence, err=True), store)
+    if tracker.connect():
+        left = "; another process is uploading the rest" if Outbox(store).pending() else ""
+        click.echo(f"{tracker.uploaded} runs uploaded to MLflow{left}")
+
+
+@main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--model", type=click.Path(path_type=Path), help="Model package; default: the pipeline's release candidate."

@@ -102,7 +102,7 @@ class Tracker:
             name: for a run that has to be made, because MLflow was away when it should have been opened.
             tag: name and value of a tag that finds the run, and that it gets when it has to be made.
         """
-        marks = {tag[0]: tag[1]} if tag[0] else {}
+        marks = {tag[0]: tag[1], PROCESS: process_mark()} if tag[0] else {}
         return Run(self, Birth(name, marks, milliseconds(), tag[0], tag[1] or run_id), run_id)
 
     @contextmanager
