@@ -205,6 +205,9 @@ class CrossValidationSettings(Section):
     val_fraction: float = Field(
         0.1, gt=0, lt=1, description="of a fold's training films, for early stopping; report 2.1"
     )
+    source_groups: dict[str, tuple[str, ...]] = Field(
+        {}, description="sources that are also scored together, name to sources; as JSON in the environment"
+    )
     seed: int = Field(42, description="report 8.2")
 
 
@@ -237,6 +240,9 @@ class GateSettings(Section):
     """Asset checks that stop the pipeline (report 6.4) or warn (report 2.3)."""
 
     min_macro_f1: float = Field(0.75, ge=0, le=1, description="release gate; report 6.4")
+    allow_unmeasured_champion: bool = Field(
+        False, description="promote a model that cannot be compared with the one in service; a person's decision"
+    )
     max_quarantine_share: float = Field(
         0.15, ge=0, le=1, description="of all files; a folder with more is not a data set"
     )

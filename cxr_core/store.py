@@ -209,6 +209,12 @@ class ArtefactStore:
             shutil.move(staging, copy)
         return copy
 
+    def table_of(self, name: str, digest: str) -> Artefact | None:
+        """The table that was once written under ``name`` with this digest; None where it is not there."""
+        relative = f"objects/{name}/{digest[:_NAME_DIGITS]}.parquet"
+        path = self.root / relative
+        return Artefact(name, "table", relative, digest, int(path.stat().st_size)) if path.exists() else None
+
     def holds(self, artefact: Artefact) -> bool:
         """Whether the content of an artefact is there."""
         return bool((self.root / artefact.path).exists())
@@ -231,7 +237,16 @@ class ArtefactStore:
         Raises:
             CxrError: nothing has been materialised under that key.
         """
-        path = self.root / f"refs/{key}.json"
-        if not path.exists():
+        if (found := self.find_ref(key)) is None:
             raise CxrError(f"{key} has not been materialised in {self.root}: run `make run` first.")
-        return Artefact(**json.loads(path.read_bytes()))
+        return found
+
+    def find_ref(self, key: str) -> Artefact | None:
+        """The current artefact under ``key``, None where there is none."""
+        path = self.root / f"refs/{key}.json"
+        return Artefact(**json.loads(path.read_bytes())) if path.exists() else None
+
+    def ref_names(self, folder: str) -> list[str]:
+        """Names of the pointers right under ``folder`` (``champions``), sorted."""
+        where = self.root / f"refs/{folder}"
+        return sorted(path.stem for path in where.glob("*.json")) if where.exists() else []

@@ -5,95 +5,31 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import ValidationError
 
 from cxr_core import NOTICE
 from cxr_core.digests import digest_bytes
 from cxr_core.errors import CxrError, explain_os_errors
 from cxr_core.imaging.preprocess import Preprocessing, reference_film
-from cxr_core.release.gate import GateDecision
+from cxr_core.release.decision import GateDecision
+from cxr_core.release.manifest import (
+    FORMAT,
+    MANIFEST,
+    ONNX,
+    REFERENCE,
+    WEIGHTS,
+    PackageManifest,
+    first_problem,
+    read_manifest,
+)
 
 __all__ = ["MANIFEST", "ONNX", "REFERENCE", "WEIGHTS", "PackageManifest", "load_manifest", "read_part", "write_package"]
-
-MANIFEST = "manifest.json"
-ONNX = "model.onnx"
-WEIGHTS = "weights.pt"
-REFERENCE = "preprocessing_reference.png"
-
-_FORMAT: Final = 1  # raise it whenever an older reader would misread the folder
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # plain names: a package never reaches outside its folder
-
-
-class PackageManifest(BaseModel):
-    """What a package says of itself.
-
-    Attributes:
-        format: version of the folder's layout.
-        name, version: of the model; the version is MAJOR.MINOR.PATCH (report 7.5).
-        notice: the research-use notice.
-        labels: class names in the order of the outputs.
-        backbone: timm name of the network.
-        dropout: before the linear head, 0-1.
-        preprocessing: parameters of the one preprocessing.
-        preprocessing_digest: its digest in the code that trained the model.
-        metrics: test metrics by name.
-        data: digests of the data that the model was made from, by name.
-        files: SHA-256 of every other file of the folder, by file name.
-        export: ``opset`` and ``max_abs_difference`` of the ONNX export.
-        gate: the promotion gate's decision, ``passed`` and ``rules``; see :class:`GateDecision`.
-        parts: optional further parts, name to file name.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # NaN stays, so it is refused
-
-    format: Literal[1]
-    name: str
-    version: str
-    notice: str
-    labels: tuple[str, ...]
-    backbone: str
-    dropout: float
-    preprocessing: Preprocessing
-    preprocessing_digest: str
-    metrics: dict[str, Any]
-    data: dict[str, Any]
-    files: dict[str, str]
-    export: dict[str, Any]
-    gate: dict[str, Any]
-    parts: dict[str, str]
-
-    @field_validator("files")
-    @classmethod
-    def _plain_and_complete(cls, files: dict[str, str]) -> dict[str, str]:
-        for name in files:
-            if not _FILE_NAME.fullmatch(name):
-                raise ValueError(f"file name {name!r} is not a plain name")
-        if missing := {ONNX, WEIGHTS, REFERENCE} - set(files):
-            raise ValueError(f"{', '.join(sorted(missing))} is not listed")
-        return files
-
-    @field_validator("gate")
-    @classmethod
-    def _a_decision(cls, gate: dict[str, Any]) -> dict[str, Any]:
-        return GateDecision.model_validate(gate).model_dump(mode="json")
-
-    @property
-    def decision(self) -> GateDecision:
-        """The promotion gate's decision as an object."""
-        return GateDecision.model_validate(self.gate)
-
-    @property
-    def digest(self) -> str:
-        """Digest of the whole package, 64 hexadecimal digits: the manifest covers every file by its own digest."""
-        return digest_bytes(_manifest_bytes(self))
 
 
 def write_package(
@@ -130,7 +66,7 @@ def write_package(
     contents = {ONNX: onnx_bytes, WEIGHTS: weights_bytes, REFERENCE: _reference_png(preprocessing)}
     try:
         manifest = PackageManifest(
-            format=_FORMAT,
+            format=FORMAT,
             name=name,
             version=version,
             notice=NOTICE,
@@ -146,9 +82,9 @@ def write_package(
             gate=gate.model_dump(mode="json") if isinstance(gate, GateDecision) else dict(gate),
             parts={},
         )
-        text = _manifest_bytes(manifest)
+        text = manifest.content
     except ValidationError as error:
-        raise CxrError(f"Model package, {_first(error)}.") from error
+        raise CxrError(f"Model package, {first_problem(error)}.") from error
     except (ValueError, TypeError) as error:
         raise CxrError(
             f"Model package: metrics, data and export must be plain finite JSON values ({error})."
@@ -171,21 +107,7 @@ def load_manifest(folder: Path, labels: Sequence[str] | None = None) -> PackageM
             code or this machine does not reproduce.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        raise CxrError(f"{folder} holds no {MANIFEST}: give the folder of a model package.")
-    with explain_os_errors(path, "reading"):
-        text = path.read_bytes()
-    try:
-        values = json.loads(text)
-        if isinstance(values, dict) and values.get("format") != _FORMAT:
-            raise CxrError(
-                f"{path} has format {values.get('format')!r}, this version reads {_FORMAT}: package the model again."
-            )
-        manifest = PackageManifest.model_validate(values)
-    except ValidationError as error:
-        raise CxrError(f"{path}, {_first(error)}: package the model again.") from error
-    except ValueError as error:
-        raise CxrError(f"{path} is not JSON: copy the package again.") from error
+    manifest = read_manifest(folder)
     if labels is not None and tuple(labels) != manifest.labels:
         raise CxrError(
             f"{path} has labels {', '.join(manifest.labels)} but {', '.join(labels)} are expected, in this order."
@@ -222,10 +144,6 @@ def read_part(folder: Path, manifest: PackageManifest, name: str) -> bytes:
     return content
 
 
-def _manifest_bytes(manifest: PackageManifest) -> bytes:
-    return json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False).encode()
-
-
 def _reference_png(preprocessing: Preprocessing) -> bytes:
     encoded = cv2.imencode(".png", preprocessing.frame(reference_film()))[1]
     return bytes(encoded.tobytes())
@@ -236,8 +154,3 @@ def _read_png(data: bytes, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     if image is None:
         raise CxrError(f"{path} is not a PNG image: package the model again.")
     return np.asarray(image, np.uint8)
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"field {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
