@@ -15,6 +15,7 @@ from cxr_assets.release import checks as release_checks
 from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResource
 from cxr_assets.robustness import assets as robustness
 from cxr_assets.training import assets as training
+from cxr_assets.training import study
 
 __all__ = ["OBSERVE_JOB", "PIPELINE_JOB", "defs"]
 
@@ -32,7 +33,7 @@ defs = dg.Definitions(
         dataset.pixel_cache_manifest,
         dataset.splits,
         *eda_assets,
-        training.tuned_hyperparameters,
+        study.tuned_hyperparameters,
         training.trained_model,
         evaluation.predictions,
         evaluation.evaluation,

@@ -1,4 +1,4 @@
-"""splits, pixel_cache -> tuned_hyperparameters -> trained_model."""
+"""splits, pixel_cache, tuned_hyperparameters -> trained_model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,76 +15,7 @@ from cxr_core.store import Artefact
 
 _SETTINGS = load_settings()
 _GROUP = "training"
-_TUNING = ("tuning", "network", "loss", "training", "augmentation", "preprocessing", "labels")
 _TRAINING = ("network", "loss", "training", "augmentation", "preprocessing", "labels")
-
-
-@dg.asset(
-    group_name=_GROUP,
-    ins={"pixel_cache_manifest": dg.AssetIn("pixel_cache")},
-    kinds={"optuna", "mlflow"},
-    **versioned(1, _SETTINGS, *_TUNING),
-    description="The six hyperparameters of report 3.3, by TPE on validation log loss; every trial is an MLflow run.",
-)
-def tuned_hyperparameters(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    store: StoreResource,
-    mlflow: MlflowResource,
-    splits: Artefact,
-    pixel_cache_manifest: Artefact,
-) -> dg.Output[Artefact]:
-    """Search."""
-    from cxr_core.dataset.manifest import labelled_frames
-    from cxr_core.evaluation.figures import tuning_figure
-    from cxr_core.plotting import png_bytes
-    from cxr_core.training.hyperparameters import Hyperparameters
-    from cxr_core.training.tuning import tune
-
-    now = settings.load()
-    shelf = store.open()
-    dealt, cache = shelf.read_table(splits), pixel_cache(now)
-    train, val = (labelled_frames(cache, dealt, [name]) for name in ("train", "val"))
-    tags = {"splits": splits.digest, "pixel_cache": pixel_cache_manifest.digest}
-    with mlflow.run(context, "tuned_hyperparameters", tags) as (tracker, study):
-
-        def on_trial(
-            number: int, hyper: Hyperparameters, values: dict[str, float | None], history: list[dict[str, Any]]
-        ) -> None:
-            context.log.info(f"trial {number}: log loss {values['log_loss']}")
-            with tracker.run(f"trial-{number}", {"trial": str(number)}, study) as trial:
-                trial.params(hyper.to_dict())
-                trial.history(history)
-                trial.metrics(values)
-
-        result = tune(train, val, preprocessing_of(now), now, on_trial=on_trial, log=context.log.info)
-        study.params(result.best.to_dict())
-        study.metrics({"log_loss": result.log_loss})
-    trials = result.trials.astype(object).where(result.trials.notna(), None)
-    side = min(now.tuning.image_side, now.preprocessing.size)
-    rows = trials.to_dict("records")
-    best = result.best.to_dict()
-    report = {
-        "best": best,
-        "log_loss": result.log_loss,
-        "trials": rows,
-        "metric": "validation log loss of the softmax probabilities",
-        "image_side": side,
-        "training_images": min(len(train), now.tuning.max_images),
-        "proxy": side < now.preprocessing.size or now.tuning.max_images < len(train),
-    }
-    curve = [{"number": row["trial"], "value": row["log_loss"]} for row in rows]
-    png = png_bytes(tuning_figure(curve))
-    return artefact_output(
-        shelf.write_json("tuned_hyperparameters", report),
-        now,
-        _TUNING,
-        log_loss=result.log_loss,
-        proxy=bool(report["proxy"]),
-        best=dg.MetadataValue.json(best),
-        trials=table(result.trials),
-        history=figure(png, "Tuning history"),
-    )
 
 
 @dg.asset(
@@ -111,14 +42,14 @@ def trained_model(
     from cxr_core.evaluation.figures import training_figure
     from cxr_core.modelling.network import build_classifier
     from cxr_core.plotting import png_bytes
-    from cxr_core.training.hyperparameters import Hyperparameters
     from cxr_core.training.loop import train
     from cxr_core.training.recipe import Recipe
     from cxr_core.training.saved_model import save_model
+    from cxr_core.training.tuning import read_best
 
     now = settings.load()
     shelf = store.open()
-    hyper = Hyperparameters.from_dict(shelf.read_json(tuned_hyperparameters)["best"])
+    hyper = read_best(shelf, tuned_hyperparameters)
     dealt, cache, preprocessing = shelf.read_table(splits), pixel_cache(now), preprocessing_of(now)
     train_set, val_set = (labelled_frames(cache, dealt, [name]) for name in ("train", "val"))
     built = build_classifier(hyper.model_settings(now.network), len(now.labels), now.training.seed)

@@ -1,4 +1,4 @@
-"""Figures of the evaluation, of training and of tuning (report 3.4, 4.2, 4.4)."""
+"""Figures of the evaluation and of training (report 3.4, 4.2, 4.4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion_figure", "roc_figure", "training_figure", "tuning_figure"]
+__all__ = ["confusion_figure", "roc_figure", "training_figure"]
 
 _STYLES = {"train": "--", "val": "-"}  # of the curves, by the split that begins their name
 _SCORES = ("accuracy", "f1", "auc")  # endings of the curves that belong on the 0-1 axis
@@ -123,35 +123,3 @@ def _curves(axis: Axes, history: Sequence[Mapping[str, Any]], keys: Sequence[str
         style = _STYLES.get(key.split("_")[0], "-")
         name = key.replace("_", " ").replace("val ", "validation ").replace("train ", "training ").replace("auc", "AUC")
         axis.plot(*zip(*points, strict=True), style, color=colours[measure], marker="o", markersize=3, label=name)
-
-
-def tuning_figure(
-    trials: Sequence[Mapping[str, Any]], title: str = "Tuning: validation log loss of each trial"
-) -> Figure:
-    """Log loss of each finished trial, the best so far, and the trials that did not finish.
-
-    Args:
-        trials: one mapping a trial: ``number`` (from 0), ``value`` (validation log loss, nats; None where unfinished).
-        title: over the figure.
-    """
-    finished = [(int(t["number"]), float(t["value"])) for t in trials if t.get("value") is not None]
-    unfinished = [int(t["number"]) for t in trials if t.get("value") is None]
-    note = f"{len(finished):,} of {len(trials):,} trials finished."
-    figure, axes = new_figure(title, size=(8, 4.4), note=note)
-    axis = axes[0, 0]
-    if finished:
-        numbers, values = map(np.array, zip(*sorted(finished), strict=True))
-        axis.step(numbers, np.minimum.accumulate(values), where="post", color=ACCENT, label="best so far")
-        axis.scatter(numbers, values, color=OKABE_ITO[0], zorder=3, label="trial")
-        best = int(values.argmin())
-        axis.scatter(numbers[best], values[best], s=140, facecolors="none", edgecolors=ACCENT, linewidths=2, zorder=4,
-                     label=f"best: trial {numbers[best]}, {values[best]:.4f}")  # fmt: skip
-    if unfinished:
-        axis.plot(unfinished, [0.02] * len(unfinished), "x", color=GREY, transform=axis.get_xaxis_transform(),
-                  label="not finished")  # fmt: skip
-    axis.set(xlabel="trial", ylabel="validation log loss (nats)")
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.grid(alpha=0.3)
-    if trials:
-        axis.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
-    return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxr_core.evaluation.figures import confusion_figure, roc_figure, training_figure, tuning_figure
+from cxr_core.evaluation.figures import confusion_figure, roc_figure, training_figure
 from cxr_core.evaluation.metrics import classification_metrics
 from cxr_core.plotting import png_bytes
 
@@ -50,17 +50,3 @@ def test_training_curves_mark_frozen_epochs_and_the_smallest_validation_loss() -
 @pytest.mark.parametrize("history", [[], [{"epoch": 1, "val_loss": None}], [{"epoch": 1, "val_accuracy": 0.5}]])
 def test_training_curves_of_a_short_history_draw(history: list[dict[str, object]]) -> None:
     assert png_bytes(training_figure(history), dpi=40)
-
-
-def test_the_tuning_figure_follows_the_best_value_so_far() -> None:
-    trials = [{"number": k, "value": v} for k, v in enumerate([0.8, 0.9, None, 0.5, 0.7])]
-    figure = tuning_figure(trials)
-    best_so_far = figure.axes[0].get_lines()[0].get_ydata()
-    assert list(best_so_far) == [0.8, 0.8, 0.5, 0.5]
-    assert "best: trial 3, 0.5000" in legend_of(figure.axes[0])
-    assert png_bytes(figure, dpi=40)
-
-
-@pytest.mark.parametrize("trials", [[], [{"number": 0, "value": None}]])
-def test_a_study_without_a_finished_trial_draws(trials: list[dict[str, object]]) -> None:
-    assert png_bytes(tuning_figure(trials), dpi=40)
