@@ -1,15 +1,18 @@
-"""The trained model as the assets downstream of it load it."""
+"""The trained model and its predictions as the assets downstream of them load them."""
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from cxr_assets.resources import preprocessing_of
+from cxr_core.errors import CxrError
 from cxr_core.settings import Settings
 from cxr_core.store import Artefact, ArtefactStore
 
 if TYPE_CHECKING:
     from cxr_core.training.saved_model import SavedModel
 
-__all__ = ["open_model"]
+__all__ = ["open_model", "predictions_of"]
 
 
 def open_model(settings: Settings, store: ArtefactStore, trained_model: Artefact) -> "SavedModel":
@@ -21,3 +24,17 @@ def open_model(settings: Settings, store: ArtefactStore, trained_model: Artefact
     from cxr_core.training.saved_model import load_model
 
     return load_model(store.local_tree(trained_model), preprocessing_of(settings))
+
+
+def predictions_of(store: ArtefactStore, trained_model: Artefact, predictions: Artefact) -> pd.DataFrame:
+    """The predictions table, refused where another model made it.
+
+    Raises:
+        cxr_core.errors.CxrError: the table is of another model.
+    """
+    from cxr_core.evaluation.report import model_of
+
+    table = store.read_table(predictions)
+    if model_of(table) != trained_model.digest:
+        raise CxrError("The predictions are of another model than trained_model: materialise predictions again.")
+    return table

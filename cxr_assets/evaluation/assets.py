@@ -19,7 +19,7 @@ _EVALUATION = ("labels", "split")
     group_name=_GROUP,
     deps=["pixel_cache"],
     kinds={"pytorch", "parquet"},
-    **versioned(1, _SETTINGS, "preprocessing"),
+    **versioned(2, _SETTINGS, "preprocessing"),
     description="Probabilities of every validation and test film, from one pass of the trained model.",
 )
 def predictions(
@@ -44,6 +44,7 @@ def predictions(
     result = rows[["image_id", "split", "label_index", "source", "group_id"]].assign(
         **{f"p_{k}": probabilities[:, k] for k in range(probabilities.shape[1])},
         predicted_index=probabilities.argmax(axis=1).astype(np.int64),
+        trained_model=trained_model.digest,
     )
     right = result["predicted_index"] == result["label_index"]
     accuracy = right.groupby(result["split"]).mean()
@@ -59,20 +60,22 @@ def predictions(
 @dg.asset(
     group_name=_GROUP,
     kinds={"scikitlearn", "matplotlib"},
-    **versioned(2, _SETTINGS, *_EVALUATION),
-    description="Test scores with intervals, pooled and inside each source; confusion matrix, ROC curves (report 4).",
+    **versioned(3, _SETTINGS, *_EVALUATION),
+    description="Test scores with intervals, pooled and inside each source; calibration with its null; confusion "
+    "matrix, ROC curves (report 4).",
 )
 def evaluation(settings: SettingsResource, store: StoreResource, predictions: Artefact) -> dg.Output[Artefact]:
     """Score the test films."""
     from cxr_core.evaluation.figures import confusion_figure, roc_figure
     from cxr_core.evaluation.metrics import probabilities_of
-    from cxr_core.evaluation.report import evaluation_report
+    from cxr_core.evaluation.report import evaluation_report, model_of
     from cxr_core.plotting import png_bytes
+    from cxr_core.release.evidence import SAYS
 
     now = settings.load()
     shelf = store.open()
     table_ = shelf.read_table(predictions)
-    report = evaluation_report(table_, now.labels, now.split.seed)
+    report = {SAYS: model_of(table_), **evaluation_report(table_, now.labels, now.split.seed)}
     test = table_[table_["split"] == "test"]
     figures = {
         "confusion_matrix": png_bytes(confusion_figure(report["overall"], "Confusion matrix, test films")),
@@ -91,6 +94,7 @@ def evaluation(settings: SettingsResource, store: StoreResource, predictions: Ar
         films=overall["n"],
         **numbers,
         intervals=dg.MetadataValue.json(report["intervals"]),
+        calibration=dg.MetadataValue.json(report["calibration"]),
         per_class=table(per_class),
         per_source=dg.MetadataValue.json(report["per_source"]),
         **{name: figure(png, name.replace("_", " ")) for name, png in figures.items()},

@@ -19,7 +19,7 @@ _SECTIONS = ("robustness", "preprocessing", "labels")
     group_name="robustness",
     deps=["pixel_cache"],
     kinds={"pytorch", "matplotlib"},
-    **versioned(2, _SETTINGS, *_SECTIONS),
+    **versioned(3, _SETTINGS, *_SECTIONS),
     description="Test scores under the clinical and the severe preset, corrupted in the canonical frame with noise "
     "seeded by image; differences from clean are paired and have intervals.",
 )
@@ -35,6 +35,7 @@ def robustness(
     from cxr_core.dataset.manifest import labelled_frames
     from cxr_core.evaluation.predict import predict_logits, softmax
     from cxr_core.plotting import png_bytes
+    from cxr_core.release.evidence import SAYS
     from cxr_core.robustness.assess import assess
     from cxr_core.robustness.corruptions import presets
     from cxr_core.robustness.figures import conditions_figure, confidence_figure, corruption_gallery
@@ -51,6 +52,7 @@ def robustness(
         return softmax(predict_logits(saved.model, frames, saved.preprocessing, log=context.log.info))
 
     report = assess(predict, test, groups, conditions, now.robustness.seed, now.labels)
+    report[SAYS] = trained_model.digest
     figures = {
         "scores": png_bytes(conditions_figure(report)),
         "confidence": png_bytes(confidence_figure(report)),
