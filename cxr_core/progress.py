@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-__all__ = ["Advance", "Log", "progress", "show_bars_on"]
+__all__ = ["Advance", "Log", "progress", "show_bars_on", "terminal_name"]
 
 Advance = Callable[[int], None]
 Log = Callable[[str], None]
@@ -26,6 +27,15 @@ def show_bars_on(stream: TextIO | None) -> None:
     """Show bars on this stream from now on, whatever becomes of standard error (Dagster captures it in its steps)."""
     global _terminal
     _terminal = stream
+
+
+def terminal_name() -> str:
+    """Path of the terminal that gets the bars, for a process of one's own that is to draw there too; empty: none."""
+    stream = _terminal or sys.stderr
+    try:
+        return os.ttyname(stream.fileno()) if stream.isatty() else ""
+    except (OSError, ValueError):  # no file behind it, or closed
+        return ""
 
 
 @contextmanager
