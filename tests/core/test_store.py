@@ -60,6 +60,24 @@ def test_references_are_replaced(store: ArtefactStore):
         store.get_ref("splits")
 
 
+def test_pointers_are_listed_in_order_and_a_missing_one_is_none(store: ArtefactStore):
+    assert store.ref_names("champions") == []
+    one = store.write_json("report", 1)
+    for name in ("000002", "000001"):
+        store.set_ref(f"champions/{name}", one)
+    store.set_ref("champion", one)
+    assert store.ref_names("champions") == ["000001", "000002"]
+    assert store.find_ref("champion") == one
+    assert store.find_ref("challenger") is None
+
+
+def test_a_table_is_found_again_by_its_digest(store: ArtefactStore):
+    table = store.write_table("splits", pd.DataFrame({"a": [1]}))
+    assert store.table_of("splits", table.digest) == table
+    assert store.table_of("splits", "0" * 64) is None
+    assert store.table_of("splits", "") is None
+
+
 def test_not_a_number_is_refused_in_reports(store: ArtefactStore):
     with pytest.raises(ValueError, match="JSON"):
         store.write_json("report", {"auc": float("nan")})

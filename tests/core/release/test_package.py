@@ -28,6 +28,26 @@ def test_a_package_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert loaded.decision.rules[0].name == "macro_f1"
 
 
+def test_a_package_from_before_the_newer_rules_is_what_it_was(tmp_path: Path) -> None:
+    rule = {"name": "macro_f1", "value": 0.9, "limit": 0.75, "passed": True, "sentence": "Macro F1 is fine."}
+    older = {"passed": True, "rules": [rule]}
+    write_tiny_package(tmp_path, gate=older)
+    assert json.loads((tmp_path / MANIFEST).read_text())["gate"] == older
+    loaded = load_manifest(tmp_path, LABELS)
+    assert loaded.digest == digest_file(tmp_path / MANIFEST)
+    assert loaded.decision.passed
+    assert loaded.decision.champion == ""
+    assert loaded.decision.rules[0].needed
+
+
+def test_two_packages_of_one_model_are_known_as_such(tmp_path: Path) -> None:
+    first = write_tiny_package(tmp_path / "a")
+    measured_anew = write_tiny_package(tmp_path / "b", metrics={"macro_f1": 0.91})
+    other = write_tiny_package(tmp_path / "c", weights_bytes=b"other")
+    assert first.digest != measured_anew.digest
+    assert first.model == measured_anew.model != other.model
+
+
 def test_equal_arguments_give_equal_bytes(tmp_path: Path) -> None:
     first, second = write_tiny_package(tmp_path / "a"), write_tiny_package(tmp_path / "b")
     assert first.digest == second.digest
