@@ -126,6 +126,23 @@ def track() -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a model.")
+def models(as_json: bool) -> None:
+    """List every model that the promotion gate judged, and which one is in service."""
+    from cxr_core.release.champion import models as judged_models
+    from cxr_core.settings import load_settings
+    from cxr_core.store import ArtefactStore
+
+    for row in judged_models(ArtefactStore(load_settings().store)):
+        if as_json:
+            click.echo(json.dumps(row))
+            continue
+        click.echo(f"{row['package'][:12]}  {row['name']} {row['version']}  {row['state']}")
+        for reason in row["reasons"]:
+            click.echo(f"    {reason}")
+
+
+@main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--model", type=click.Path(path_type=Path), help="Model package; default: the pipeline's release candidate."

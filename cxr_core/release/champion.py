@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cxr_core.errors import CxrError
 from cxr_core.release.manifest import PackageManifest, read_manifest
 from cxr_core.store import Artefact, ArtefactStore
@@ -92,6 +94,32 @@ def require_current(store: ArtefactStore, package: Artefact) -> None:
         f"{_name(mine, package)} was judged against {against} but the champion now is {champion.digest[:12]}: "
         "materialise release_candidate again together with its check."
     )
+
+
+def models(store: ArtefactStore) -> list[dict[str, Any]]:
+    """Every judged model in the order of judgement, for a person.
+
+    Returns:
+        For each ``package`` (digest), ``name``, ``version``, ``state`` (in service, was in service, passed, rejected,
+        or gone where its content is no longer in the store) and ``reasons``, the sentences of the rules that failed.
+    """
+    champion, past = get_champion(store), {package.digest for package in past_champions(store)}
+    rows: list[dict[str, Any]] = []
+    for package in judged(store):
+        try:
+            manifest = read_manifest(store.local_tree(package))
+        except CxrError as error:
+            rows.append(
+                {"package": package.digest, "name": "", "version": "", "state": "gone", "reasons": [str(error)]}
+            )
+            continue
+        decision = manifest.decision
+        state = "passed" if decision.passed else "rejected"
+        if package.digest in past:
+            state = "in service" if champion and champion.digest == package.digest else "was in service"
+        row = {"package": package.digest, "name": manifest.name, "version": manifest.version, "state": state}
+        rows.append({**row, "reasons": decision.reasons})
+    return rows
 
 
 def _listed(store: ArtefactStore, folder: str) -> list[Artefact]:

@@ -23,7 +23,15 @@ LINEAGE = {
     "evaluation": {"predictions"},
     "robustness": {"trained_model", "splits", "pixel_cache"},
     "gradcam_gallery": {"trained_model", "predictions", "splits", "pixel_cache"},
-    "release_candidate": {"trained_model", "evaluation", "image_index", "splits", "robustness", "gradcam_gallery"},
+    "release_candidate": {
+        "trained_model",
+        "predictions",
+        "evaluation",
+        "image_index",
+        "splits",
+        "robustness",
+        "gradcam_gallery",
+    },
     "bento": {"release_candidate"},
     **{
         f"eda_{name}": {"image_index"}

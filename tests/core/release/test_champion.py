@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tiny_package import good_facts, write_tiny_package
 
+from cxr_core.cli import main
 from cxr_core.errors import CxrError
 from cxr_core.release.champion import (
     CHAMPION,
     get_champion,
     judged,
+    models,
     past_champions,
     record_candidate,
     require_current,
@@ -102,6 +107,30 @@ def test_every_judged_package_is_remembered_once(store: ArtefactStore) -> None:
     assert judged(store) == [first, rejected]
 
 
+def test_the_list_tells_who_serves_who_served_and_why_others_do_not(store: ArtefactStore) -> None:
+    first, second, rejected = package(store), package(store, b"second"), package(store, macro_f1=0.2)
+    waiting, lost = package(store, b"waiting"), package(store, b"lost")
+    for one in (first, rejected, second, waiting, lost):
+        record_candidate(store, one)
+    set_champion(store, first)
+    set_champion(store, second)
+    shutil.rmtree(store.local_tree(lost))
+    rows = models(store)
+    assert [row["state"] for row in rows] == ["was in service", "rejected", "in service", "passed", "gone"]
+    assert rows[1]["reasons"] == ["Macro F1 on test is 0.2, but must be above 0.75."]
+    assert rows[2] == {
+        "package": second.digest,
+        "name": "cxr",
+        "version": "1.0.0",
+        "state": "in service",
+        "reasons": [],
+    }
+    lines = CliRunner().invoke(main, ["models"], env={"CXR_STORE": str(store.root)}).output.splitlines()
+    assert lines[1:3] == [f"{rejected.digest[:12]}  cxr 1.0.0  rejected", f"    {rows[1]['reasons'][0]}"]
+    told = CliRunner().invoke(main, ["models", "--json"], env={"CXR_STORE": str(store.root)}).output
+    assert [json.loads(line) for line in told.splitlines()] == rows
+
+
 def test_evidence_names_the_model_of_each_report(store: ArtefactStore) -> None:
     reports = {name: store.write_report(name, file, {"trained_model": "e" * 64}, {}) for name, file in REPORTS.items()}
     assert set(gather_evidence(store, "e" * 64, reports).made_from.values()) == {"e" * 64}
@@ -114,7 +143,5 @@ def test_evidence_names_the_model_of_each_report(store: ArtefactStore) -> None:
 
 def test_a_report_that_is_gone_from_the_store_is_no_evidence(store: ArtefactStore) -> None:
     report = store.write_report("robustness", "robustness.json", {"trained_model": "e" * 64}, {})
-    for path in Path(store.local_tree(report)).iterdir():
-        path.unlink()
-    store.local_tree(report).rmdir()
+    shutil.rmtree(store.local_tree(report))
     assert gather_evidence(store, "e" * 64, {"robustness": report}).made_from["robustness"] is None
