@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bentoml_service.security import create_key, key_file, read_keys, revoke_key
-from cxr_core.cli import OneSentence
+from cxr_core.commands import OneSentence
 
 __all__ = ["app"]
 

@@ -7,27 +7,18 @@ import logging
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cxr_core import NOTICE, __version__
+from cxr_core.commands import OneSentence
 from cxr_core.errors import CxrError
 
 if TYPE_CHECKING:
     from cxr_core.settings import Settings
 
-__all__ = ["OneSentence", "draw_phantoms", "main"]
-
-
-class OneSentence(click.Group):
-    """Shows our errors as one sentence and ends with status 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except CxrError as error:
-            raise click.ClickException(str(error)) from error
+__all__ = ["draw_phantoms", "main"]
 
 
 class _Commands(OneSentence):
