@@ -1,6 +1,5 @@
 """splits, pixel_cache, tuned_hyperparameters -> trained_model."""
 
-
 from pathlib import Path
 
 import dagster as dg

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError  # not public in the pinned version, a plain Exception
 
 __all__ = ["train_in_a_process", "training_command"]
 
@@ -90,7 +91,7 @@ def train_in_a_process(
     context.log.info(f"training in a process of its own: {' '.join(command)}")
     try:
         client.run(context=context, command=command)
-    except dg.DagsterPipesExecutionError as error:
+    except DagsterPipesExecutionError as error:
         raise dg.Failure(_reason(errors, str(error)), allow_retries=not errors) from None
 
 
