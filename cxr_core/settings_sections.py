@@ -147,6 +147,9 @@ class TrainingSettings(Section):
         0.0, ge=0, description="linear rise of the rate before the cosine; the report has none"
     )
     freeze_epochs: int = Field(5, ge=0, description="backbone frozen, statistics too; report 3.2")
+    frozen_stages: int = Field(
+        0, ge=0, description="first stages that keep their pretrained weights: 1 the stem, each more a stage; 0: none"
+    )
     clip_norm: float = Field(1.0, gt=0, description="gradient norm; report 3.2")
     patience: int = Field(15, ge=1, description="unfrozen epochs without a better validation loss; report 3.2")
     sampling: Literal["shuffle", "balanced", "source_balanced"] = Field(

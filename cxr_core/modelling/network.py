@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import timm
 import torch
+from timm.models import group_modules, group_parameters
 from torch import Tensor, nn
 
 from cxr_core.errors import CxrError
@@ -44,6 +46,7 @@ class Classifier(nn.Module):
         dropout: before the head; report 3.1.
         head: (embedding size -> classes).
         frozen: whether :meth:`freeze_backbone` is in force.
+        frozen_stages: first stages that :meth:`freeze_stages` keeps as they are.
     """
 
     def __init__(self, backbone_name: str, backbone: nn.Module, n_classes: int, dropout: float) -> None:
@@ -53,6 +56,8 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(int(backbone.head_hidden_size), n_classes)  # type: ignore[arg-type]
         self.frozen = False
+        self.frozen_stages = 0
+        self._still: tuple[frozenset[str], frozenset[str]] = frozenset(), frozenset()  # their modules and parameters
 
     @property
     def embedding_size(self) -> int:
@@ -72,15 +77,47 @@ class Classifier(nn.Module):
     def freeze_backbone(self, frozen: bool) -> None:
         """Stop or resume learning in the backbone: its parameters and its BatchNorm statistics (TRAPS 6)."""
         self.frozen = frozen
-        self.backbone.requires_grad_(not frozen)
+        self._apply_freezing()
+
+    def freeze_stages(self, count: int) -> None:
+        """Keep the first stages of the backbone as they are, statistics too; 0: none.
+
+        Args:
+            count: stages as timm groups them: 1 is the stem alone, each more a stage of blocks.
+
+        Raises:
+            CxrError: the backbone has no more stages than that, or timm does not say which they are.
+        """
+        if count and not hasattr(self.backbone, "group_matcher"):
+            raise CxrError(f"timm does not group {self.backbone_name} into stages: set training.frozen_stages to 0.")
+        self.frozen_stages = count
+        self._still = _first(self.backbone, count, group_modules), _first(self.backbone, count, group_parameters)
+        self._apply_freezing()
+
+    def _apply_freezing(self) -> None:
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(not self.frozen and name not in self._still[1])
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Classifier:
-        """As ``nn.Module.train``, but a frozen backbone stays in evaluation mode."""
+        """As ``nn.Module.train``, but what is frozen stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
+        for name, module in self.backbone.named_modules():
+            if name in self._still[0]:
+                module.eval()
         return self
+
+
+def _first(backbone: nn.Module, count: int, group: Callable[..., dict[int, list[str]]]) -> frozenset[str]:
+    """Names in the first stages of a timm network, of whatever ``group`` groups."""
+    if not count:
+        return frozenset()
+    groups = group(backbone, backbone.group_matcher(coarse=True))  # type: ignore[operator]
+    if count >= len(groups):
+        raise CxrError(f"The backbone has {len(groups)} stages: set training.frozen_stages below that, not {count}.")
+    return frozenset(name for place in range(count) for name in groups[place])
 
 
 @dataclass(frozen=True)

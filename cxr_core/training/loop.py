@@ -113,6 +113,7 @@ def train(
     hyper, training = recipe.hyper, recipe.training
     fingerprint = training_fingerprint(model, preprocessing, train_set, val_set, recipe, ranks) if checkpoints else {}
     criterion = build_loss(recipe.loss, hyper.focal_gamma, train_set.labels, model.head.out_features)
+    model.freeze_stages(training.frozen_stages)
     engine = Engine(model, hyper, training, criterion, ranks)
     course = Course(EpochSums.zero(ranks.device), copy_state(model))
     weights = weights_of(train_set, training.sampling)
@@ -185,6 +186,7 @@ def train(
             save()
             _say(_sentence(row, epochs, speed), ranks, log)
             _tell(row, ranks, on_epoch)
+    model.freeze_stages(0)
     model.freeze_backbone(False)
     model.load_state_dict(course.best_state)
     model.eval()

@@ -55,6 +55,33 @@ def test_a_frozen_backbone_keeps_parameters_and_statistics_even_after_train() ->
     assert _statistics(model) == before
 
 
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_convnext", "densenet121", "resnet50"])
+def test_frozen_stages_keep_parameters_and_statistics_while_the_rest_learns(backbone: str) -> None:
+    model = build_classifier(ModelSettings(backbone=backbone, weights="none"), 3, 1).model
+    model.freeze_stages(2)
+    model.freeze_backbone(True)
+    model.freeze_backbone(False)  # the stages stay frozen when the rest is not
+    model.train()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(_input()).square().sum().backward()
+    optimizer.step()
+    still = {name for name, value in model.backbone.state_dict().items() if torch.equal(value, before[name])}
+    learned = {name for name, parameter in model.backbone.named_parameters() if parameter.grad is not None}
+    names = list(before)
+    assert names[0] in still  # the stem's first weight
+    assert len(learned - still) >= 3
+    first_learned = min(names.index(name) for name in learned)
+    assert all(name in still for name in names[:first_learned] if not name.endswith("num_batches_tracked"))
+    model.freeze_stages(0)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_more_frozen_stages_than_there_are_say_so() -> None:
+    with pytest.raises(CxrError, match=r"6 stages: set training\.frozen_stages"):
+        build_classifier(TINY, 3, 1).model.freeze_stages(6)
+
+
 def test_an_unfrozen_backbone_learns_again() -> None:
     model = build_classifier(TINY, 3, 1).model
     model.train()
