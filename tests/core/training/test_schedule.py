@@ -17,3 +17,9 @@ def test_a_single_step_uses_the_peak() -> None:
 
 def test_a_floor_above_the_peak_never_raises_the_rate() -> None:
     assert cosine_rate(9, 10, 1e-5, 1e-3) == pytest.approx(1e-5)
+
+
+def test_the_rate_rises_in_equal_parts_and_then_falls_as_without_warm_up() -> None:
+    rates = [cosine_rate(step, 20, 1.0, 0.0, warmup=4) for step in range(20)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[4:] == pytest.approx([cosine_rate(step, 16, 1.0, 0.0) for step in range(16)])
