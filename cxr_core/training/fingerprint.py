@@ -17,7 +17,16 @@ from cxr_core.training.recipe import Recipe
 
 __all__ = ["code_digest", "films_digest", "training_fingerprint"]
 
-_CODE = ("training", "modelling", "imaging/preprocess.py", "dataset/frames.py", "evaluation/predict.py")
+_CODE = {  # what decides the weights that a training makes; a test compares it with what the loop imports
+    "training": (
+        "augmentation", "batches", "checkpoints", "course", "engine", "hyperparameters", "loop", "memory", "ranks",
+        "recipe", "sampling", "schedule", "validation",
+    ),
+    "modelling": ("backbones", "losses", "network", "weights"),
+    "imaging": ("preprocess",),
+    "dataset": ("frames",),
+    "evaluation": ("predict",),
+}  # fmt: skip
 _LIBRARIES = ("torch", "timm", "albumentations", "numpy")
 _DIGITS = 16
 
@@ -31,9 +40,7 @@ def films_digest(data: LabelledFrames) -> str:
 def code_digest() -> str:
     """Digest of the source files that decide what a training makes."""
     root = Path(cxr_core.__file__).parent
-    files = sorted(
-        path for name in _CODE for path in ([root / name] if name.endswith(".py") else (root / name).glob("*.py"))
-    )
+    files = [root / room / f"{name}.py" for room, names in sorted(_CODE.items()) for name in sorted(names)]
     return digest_json([(path.name, digest_bytes(path.read_bytes())) for path in files])[:_DIGITS]
 
 
