@@ -134,7 +134,7 @@ class Study:
     def finish(self, trial: OpenTrial, state: TrialState) -> Outcome:
         """Write a trial's outcome down, and clear its folder.
 
-        A diverged trial counts as pruned before its first epoch: the sampler keeps away from such points.
+        To the sampler a diverged trial is a pruned one: it ranks below every complete trial.
         """
         from optuna.trial import TrialState as Kept
 
