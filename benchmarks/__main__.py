@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.harness import Benchmark
 from cxr_core.store import write_atomically
 
-NAMES = ("input_pipeline", "one_pass", "memory", "pruning")
+NAMES = ("input_pipeline", "one_pass", "memory", "trainer", "pruning")
 
 
 def main(names: list[str]) -> None:

@@ -1,4 +1,5 @@
-"""Typed settings: the ``standard`` profile holds the report's constants, ``demo`` shrinks them for two cores.
+"""Typed settings: the ``standard`` profile holds the report's constants, ``demo`` shrinks them for two cores,
+``small_data`` is the recipe for a few thousand films.
 
 Order of precedence, highest first: overrides given in code (Dagster run config), environment variables
 (``CXR_TRAINING__MAX_EPOCHS=3``), the profile (``CXR_PROFILE``), the defaults below.
@@ -54,7 +55,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CXR_", env_nested_delimiter="__", frozen=True, extra="forbid")
 
-    profile: Literal["demo", "standard"] = Field("demo", description="which set of defaults")
+    profile: Literal["demo", "small_data", "standard"] = Field("demo", description="which set of defaults")
     raw_dir: Path | None = Field(None, description="class folders of images; default data/phantom (demo), data/raw")
     store: str = Field("", description="artefact store: a folder or an fsspec URL; default data/store")
     cache_dir: Path | None = Field(None, description="local pixel cache; default data/cache")

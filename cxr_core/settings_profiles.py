@@ -24,4 +24,34 @@ _DEMO: dict[str, Any] = {
     "phantom": {"patients_per_class": 120},  # 540 clean films: 56 each in validation and test
 }
 
-PROFILES: dict[str, dict[str, Any]] = {"demo": _DEMO, "standard": {}}
+# What scored best inside every source of 1,483 public films among the few recipes tried: a small set is learnt better by
+# the late stages of a pretrained network alone, which is also twice as fast on a CPU.
+_SMALL_DATA: dict[str, Any] = {
+    "network": {"backbone": "tf_efficientnet_lite0", "dropout": 0.3},
+    "loss": {"name": "cross_entropy", "label_smoothing": 0.1},
+    "training": {
+        "max_epochs": 12,
+        "patience": 12,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "weight_decay": 1e-2,
+        "warmup_epochs": 1.0,
+        "freeze_epochs": 0,
+        "frozen_stages": 5,  # the stem and four stages of blocks, of seven
+        "sampling": "source_balanced",
+        "ema_decay": 0.99,
+    },
+    "tuning": {
+        "trials": 6,
+        "startup_trials": 3,
+        "epochs": 6,
+        "learning_rate": (3e-4, 3e-3),
+        "weight_decay": (1e-3, 1e-1),
+        "dropout": (0.1, 0.5),
+        "batch_size": (16, 32),
+        "freeze_epochs": (0, 2),
+    },
+}
+
+PROFILES: dict[str, dict[str, Any]] = {"demo": _DEMO, "small_data": _SMALL_DATA, "standard": {}}
