@@ -63,7 +63,7 @@ def trained_model(
         (job.model_folder / "training_curves.png").write_bytes(curves)
         model = shelf.write_tree("trained_model", fill)
         run.metrics({"best_epoch": best_epoch})
-        run.folder(job.model_folder, "model")
+        run.folder(shelf.local_tree(model), "model")
     job.clear()
     best = {
         f"best_{name}": value
