@@ -1,4 +1,4 @@
-"""What went wrong in the reference (TRAPS 6-9) and has no place of its own among the other tests; 5 is in test_tuning."""
+"""What went wrong in the reference (TRAPS 6-9) and has no place elsewhere among the tests; 5 is in test_tuning."""
 
 from pathlib import Path
 from typing import Any
