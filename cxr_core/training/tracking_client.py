@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sqlite3
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ RECORD = "cxr.record"  # tag by which a run is found again
 PROCESS = "cxr.process"  # tag with the process that fills the run
 _PARENT_TAG = "mlflow.parentRunId"  # how MLflow's pages know nested runs
 _SQLITE = "sqlite:///"
-_SECONDS = 20  # to wait for a locked database, as MLflow does; or for a database server to answer
+_SECONDS = 10  # to wait for a database server to answer
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # where a URI names none
 _METRICS, _PARAMS = 1000, 100  # MLflow's limits of one batch
 
@@ -79,16 +77,14 @@ def open_client(uri: str) -> Any:
         os.environ.setdefault(variable, value)
     scheme = urlsplit(uri).scheme.partition("+")[0]
     if uri.startswith(_SQLITE):
-        database = Path(uri.removeprefix(_SQLITE)).absolute()
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(database, timeout=_SECONDS)) as connection:
-            connection.execute("BEGIN IMMEDIATE")  # fails where the database is read-only, locked, or none at all
-            connection.rollback()
+        Path(uri.removeprefix(_SQLITE)).absolute().parent.mkdir(parents=True, exist_ok=True)
     elif scheme in _PORTS:
         host, port = urlsplit(uri).hostname or "localhost", urlsplit(uri).port or _PORTS[scheme]
         socket.create_connection((host, port), timeout=_SECONDS).close()
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    utils.MAX_RETRY_COUNT = 1  # it opens a database ten times with growing pauses, in all 102 s, before it gives up
     for noisy, level in {
         "alembic": logging.WARNING,
         "mlflow": logging.WARNING,

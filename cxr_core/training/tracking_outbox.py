@@ -98,11 +98,14 @@ class Outbox:
         folder = self._root / _PENDING / kept.writer
         (folder / f"{kept.number:06d}.json").unlink(missing_ok=True)
         files = folder / f"{kept.number:06d}"
-        for path in sorted(files.rglob("*"), reverse=True) if files.exists() else ():  # what lies deepest first
-            path.rmdir() if path.is_dir() else path.unlink()
-        for empty in (files, folder):
-            with suppress(OSError):  # its writer has written more, or the store knows no folders
-                empty.rmdir()
+        inside = sorted(files.rglob("*"), reverse=True) if files.exists() else []  # what lies deepest first
+        for path in inside:
+            if path.is_file():
+                path.unlink()
+        if self._local:  # an object store has no folders, and there rmdir removes what is inside
+            for empty in (*inside, files, folder):
+                with suppress(OSError):  # a file, which is gone; or its writer has written more
+                    Path(empty.path).rmdir()
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -140,6 +143,8 @@ class Outbox:
     def _with_files(self, event: dict[str, Any], relative: str) -> dict[str, Any]:
         source = Path(event["path"]).resolve()
         plain = {name: value for name, value in event.items() if name != "path"}
+        if not source.exists():  # and so refused
+            return plain
         if self._local and source.is_relative_to(self._local.resolve() / "objects"):
             return {**plain, "stored": source.relative_to(self._local.resolve()).as_posix()}
         if not source.is_dir():

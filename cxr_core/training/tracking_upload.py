@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from cxr_core.training.tracking_client import Birth, Event, deliver, experiment_id, find_or_make, is_refusal
@@ -35,10 +36,12 @@ def upload(outbox: Outbox, client: Any, uri: str, warn: Callable[[str], None]) -
     runs: dict[tuple[str, str], str] = {}
     with outbox.claim() as alone:
         for kept in outbox.pending() if alone else ():
-            refused, reason = _hand_over(outbox, client, uri, kept, runs)
-            if refused:
-                outbox.keep(Kept(kept.writer, kept.number, {**kept.batch, "events": refused}), refused=True)
-                warn(refusal(kept.batch["birth"]["name"], reason))
+            with ExitStack() as stack:
+                told = [stack.enter_context(outbox.with_local_files(event)) for event in kept.batch["events"]]
+                refused, reason = _hand_over(client, uri, {**kept.batch, "events": told}, runs)
+                if refused:
+                    outbox.keep(Kept(kept.writer, kept.number, {**kept.batch, "events": refused}), refused=True)
+                    warn(refusal(kept.batch["birth"]["name"], reason))
             outbox.drop(kept)
     return len(runs)
 
@@ -50,27 +53,26 @@ def refusal(name: str, error: Exception) -> str:
 
 
 def _hand_over(
-    outbox: Outbox, client: Any, uri: str, kept: Kept, runs: dict[tuple[str, str], str]
+    client: Any, uri: str, batch: dict[str, Any], runs: dict[tuple[str, str], str]
 ) -> tuple[list[Event], Exception]:
     """The events that MLflow refused, and why the last of them."""
-    birth = Birth.from_dict(kept.batch["birth"])
+    birth = Birth.from_dict(batch["birth"])
     refused: list[Event] = []
     reason = Exception()
     try:
-        experiment = experiment_id(client, uri, kept.batch["experiment"])
+        experiment = experiment_id(client, uri, batch["experiment"])
         if (birth.tag, birth.value) not in runs:
             runs[birth.tag, birth.value] = find_or_make(client, experiment, birth)
     except Exception as error:
         if not is_refusal(error):
             raise Away from error
-        return kept.batch["events"], error
-    for event in kept.batch["events"]:
-        with outbox.with_local_files(event) as told:
-            try:
-                deliver(client, runs[birth.tag, birth.value], told)
-            except Exception as error:
-                if not is_refusal(error):
-                    raise Away from error
-                refused.append(told)
-                reason = error
+        return batch["events"], error
+    for event in batch["events"]:
+        try:
+            deliver(client, runs[birth.tag, birth.value], event)
+        except Exception as error:
+            if not is_refusal(error):
+                raise Away from error
+            refused.append(event)
+            reason = error
     return refused, reason

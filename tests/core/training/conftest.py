@@ -1,10 +1,12 @@
 """Synthetic frames for the training tests: a bright blob whose place, size and brightness tell the class."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from mlflow_parts import Mlflow, copy_of
 
 from cxr_core.dataset.frames import ArrayFrames, LabelledFrames
 from cxr_core.imaging.preprocess import Preprocessing
@@ -33,3 +35,19 @@ def blobs() -> Blobs:
 @pytest.fixture(scope="session")
 def preprocessing() -> Preprocessing:
     return Preprocessing(64, False, 2.0, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables and no experiment."""
+    from cxr_core.training.tracking_client import open_client
+
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    open_client(f"sqlite:///{database}").search_experiments()
+    return database
+
+
+@pytest.fixture
+def mlflow(mlflow_template: Path, tmp_path: Path) -> Mlflow:
+    """An empty MLflow that can go away."""
+    return copy_of(mlflow_template, tmp_path / "mlflow")
