@@ -12,7 +12,7 @@ from cxr_core.digests import digest_bytes
 from cxr_core.errors import CxrError
 from cxr_core.settings_sections import SplitSettings
 
-__all__ = ["SPLITS", "class_targets", "make_splits"]
+__all__ = ["SPLITS", "class_targets", "group_table", "make_splits"]
 
 SPLITS = ("train", "val", "test")
 
@@ -45,7 +45,7 @@ def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
             raise CxrError(
                 f"Class {name} has {groups} patient groups, too few for train, validation and test: add films."
             )
-    groups = _group_table(films, settings.seed)
+    groups = group_table(films, settings.seed)
     split_of = _deal_several(groups[groups["size"] > 1], settings)
     dealt = films[films["group_id"].isin(split_of)]
     for label_index, target in zip(films_of.columns, targets, strict=True):
@@ -82,8 +82,17 @@ def _largest_remainder(counts: Sequence[int] | np.ndarray, seats: int, total: in
     return shares
 
 
-def _group_table(films: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """One row a group: size, commonest class (the lower index on a tie), source; ordered by a seeded hash."""
+def group_table(films: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """One row a group, ordered by a seeded hash.
+
+    Args:
+        films: columns group_id, label_index, source, in a settled order.
+        seed: of the hash.
+
+    Returns:
+        Columns group_id, label_index (the commonest; the lower on a tie), size (films), source (of the first film),
+        place (the hash).
+    """
     counted = films.groupby(["group_id", "label_index"]).size().rename("films").reset_index()
     main = counted.sort_values(["films", "label_index"], ascending=[False, True]).drop_duplicates("group_id")
     table = main.set_index("group_id")[["label_index"]]

@@ -1,0 +1,196 @@
+"""Out-of-fold scores of several ways of training on the same films, inside each source and side by side (TRAPS 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxr_core import NOTICE
+from cxr_core.errors import CxrError
+from cxr_core.evaluation.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    Ranking,
+    percentile_interval,
+    resample_weights,
+    resampled_scores,
+)
+from cxr_core.evaluation.folds import SPLIT
+from cxr_core.evaluation.metrics import probabilities_of
+from cxr_core.evaluation.report import evaluation_report
+
+__all__ = ["MEAN", "check_source_groups", "out_of_fold_report"]
+
+Floats = npt.NDArray[np.float64]
+
+MEAN = "mean of the sources"
+_POOLED = ("accuracy", "macro_f1", "macro_auc")
+
+
+def out_of_fold_report(
+    predictions: Mapping[str, pd.DataFrame],
+    names: Sequence[str],
+    seed: int,
+    source_groups: Mapping[str, Sequence[str]] | None = None,
+    resamples: int = RESAMPLES,
+    normal: str = "Normal",
+) -> dict[str, Any]:
+    """Score each way of training and its difference from the first.
+
+    Args:
+        predictions: way of training to its out-of-fold predictions; all of the same films.
+        names: class names in output order.
+        seed: of the bootstrap.
+        source_groups: sources to score together as well, name to sources.
+        resamples: of the bootstrap.
+        normal: name of the class without disease.
+
+    Returns:
+        JSON-ready. ``ways``: for each way what :func:`cxr_core.evaluation.report.evaluation_report` says, and
+        ``inside``: area under the ROC curve of disease against normal inside each source that has both, inside each
+        source group, and its mean over those sources; each with ``value``, ``low``, ``high``, ``films``, ``groups``,
+        ``sources``. ``differences``: for each way but the first, ``of`` it ``minus`` the first, ``inside`` and
+        ``pooled`` (accuracy, macro F1, macro AUC), each with ``value``, ``low``, ``high``; both ways see the same
+        resampled patient groups. An interval that cannot be had is None.
+
+    Raises:
+        CxrError: the ways did not predict the same films, or a group names a source that no film has.
+    """
+    tables = {way: table.sort_values("image_id", ignore_index=True) for way, table in predictions.items()}
+    first, *others = tables
+    fixed = ["image_id", "label_index", "source", "group_id"]
+    for way in others:
+        if not tables[way][fixed].equals(tables[first][fixed]):
+            raise CxrError(f"{way} and {first} did not predict the same films: cross-validate both anew.")
+    insides = {
+        way: _inside(table, names, seed, source_groups or {}, resamples, normal) for way, table in tables.items()
+    }
+    ways = {way: evaluation_report(table, names, seed, SPLIT, resamples, normal) for way, table in tables.items()}
+    for way, report in ways.items():
+        report["inside"] = {name: area.report() for name, area in insides[way].items()}
+    pooled = _pooled(tables, names, seed, resamples)
+    return {
+        "notice": NOTICE,
+        "seed": seed,
+        "level": LEVEL,
+        "resamples": resamples,
+        "ways": ways,
+        "differences": [
+            {
+                "of": way,
+                "minus": first,
+                "inside": {name: insides[way][name].minus(area) for name, area in insides[first].items()},
+                "pooled": {
+                    name: _difference(
+                        ways[way]["overall"][name],
+                        ways[first]["overall"][name],
+                        pooled[way][name] - pooled[first][name],
+                    )
+                    for name in _POOLED
+                },
+            }
+            for way in others
+        ],
+    }
+
+
+def check_source_groups(sources: Sequence[str], source_groups: Mapping[str, Sequence[str]]) -> None:
+    """Refuse groups of sources that the films do not bear out, before hours are spent.
+
+    Raises:
+        CxrError: a group has the name of a source, or names a source that no film has.
+    """
+    known = set(sources)
+    for name, members in source_groups.items():
+        if name in known or name == MEAN:
+            raise CxrError(f"crossval.source_groups: {name!r} is taken already: give the group another name.")
+        if unknown := sorted(set(members) - known):
+            raise CxrError(
+                f"crossval.source_groups: no film comes from {unknown[0]!r}; there are {', '.join(sorted(known))}."
+            )
+
+
+class _Area:
+    """Area under a ROC curve, and what resampling makes of it."""
+
+    def __init__(self, value: float, spread: Floats, sources: Sequence[str], films: int, groups: int) -> None:
+        self.value = value
+        self.spread = spread
+        self._about = {"sources": list(sources), "films": films, "groups": groups}
+
+    def report(self) -> dict[str, Any]:
+        return {"value": self.value, **_bounds(percentile_interval(self.spread)), **self._about}
+
+    def minus(self, other: _Area) -> dict[str, Any]:
+        return _difference(self.value, other.value, self.spread - other.spread)
+
+
+def _inside(
+    table: pd.DataFrame,
+    names: Sequence[str],
+    seed: int,
+    source_groups: Mapping[str, Sequence[str]],
+    resamples: int,
+    normal: str,
+) -> dict[str, _Area]:
+    """Area inside each source with both sides, inside each group, and the mean over the sources."""
+    sources = table["source"].fillna("").astype(str).replace("", "unknown")
+    check_source_groups(sources.unique().tolist(), source_groups)
+    if normal not in names:
+        return {}
+    place = list(names).index(normal)
+    diseased = (table["label_index"] != place).to_numpy()
+    scores = 1 - probabilities_of(table, len(names))[:, place]
+    found: dict[str, _Area] = {}
+    sets = {source: [source] for source in sorted(sources.unique())}
+    for name, members in {**sets, **source_groups}.items():
+        rows = sources.isin(members).to_numpy()
+        if diseased[rows].all() or not diseased[rows].any():
+            continue
+        groups = table["group_id"].to_numpy(object)[rows]
+        ranking = Ranking(diseased[rows], scores[rows])
+        value = float(ranking.auc(np.ones((1, int(rows.sum()))))[0])
+        spread = np.concatenate([ranking.auc(weights) for weights in resample_weights(groups, seed, resamples)])
+        found[name] = _Area(value, spread, members, int(rows.sum()), len(np.unique(groups.astype(str))))
+    single = [found[source] for source in sets if source in found]
+    if len(single) > 1:
+        found[MEAN] = _mean(single, seed)
+    return found
+
+
+def _mean(areas: Sequence[_Area], seed: int) -> _Area:
+    """Mean of areas whose resamples are drawn independently of each other: stratified by source."""
+    mixed = [np.random.default_rng([seed, place]).permutation(area.spread) for place, area in enumerate(areas)]
+    about = [area.report() for area in areas]
+    return _Area(
+        float(np.mean([area.value for area in areas])),
+        np.mean(mixed, axis=0),
+        [source for said in about for source in said["sources"]],
+        sum(said["films"] for said in about),
+        sum(said["groups"] for said in about),
+    )
+
+
+def _pooled(
+    tables: Mapping[str, pd.DataFrame], names: Sequence[str], seed: int, resamples: int
+) -> dict[str, dict[str, Floats]]:
+    """Scores of each way over all films in each resample; every way sees the same resamples."""
+    one = next(iter(tables.values()))
+    labels, groups = one["label_index"].to_numpy(np.int64), one["group_id"].to_numpy(object)
+    conditions = [probabilities_of(table, len(names)) for table in tables.values()]
+    return dict(zip(tables, resampled_scores(labels, conditions, groups, seed, resamples), strict=True))
+
+
+def _difference(value: float | None, reference: float | None, spread: Floats) -> dict[str, Any]:
+    if value is None or reference is None:
+        return {"value": None, **_bounds(None)}
+    return {"value": value - reference, **_bounds(percentile_interval(spread, keep_flat=True))}
+
+
+def _bounds(interval: Interval | None) -> dict[str, float | None]:
+    return {"low": None, "high": None} if interval is None else {**interval}
