@@ -113,7 +113,7 @@ def track() -> None:
     tracker = Tracker(now.mlflow_uri, EXPERIMENT, lambda sentence: click.echo(sentence, err=True), store)
     if tracker.connect():
         left = "; another process is uploading the rest" if Outbox(store).pending() else ""
-        click.echo(f"{tracker.uploaded} runs uploaded to MLflow{left}")
+        click.echo(f"Runs uploaded to MLflow: {tracker.uploaded}{left}")
 
 
 @main.command()
@@ -136,13 +136,14 @@ def models(as_json: bool) -> None:
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--model", type=click.Path(path_type=Path), help="Model package; default: the pipeline's release candidate."
+    "--model", type=click.Path(path_type=Path), help="Model package; default: the model in service, else the candidate."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a film.")
-@click.option("--rejected", is_flag=True, help="Use a model even though it did not pass the gate.")
+@click.option("--rejected", is_flag=True, help="Use the latest candidate even though it did not pass the gate.")
 def predict(files: tuple[Path, ...], model: Path | None, as_json: bool, rejected: bool) -> None:
     """Classify films with a model package."""
     from cxr_core.errors import ImageRejected, explain_os_errors
+    from cxr_core.release.champion import get_champion
     from cxr_core.release.package import load_manifest
     from cxr_core.release.predictor import Predictor
     from cxr_core.settings import load_settings
@@ -150,7 +151,8 @@ def predict(files: tuple[Path, ...], model: Path | None, as_json: bool, rejected
 
     now = load_settings()
     shelf = ArtefactStore(now.store)
-    folder = model or shelf.local_tree(shelf.get_ref("release_candidate"))
+    champion = None if rejected else get_champion(shelf)
+    folder = model or shelf.local_tree(champion or shelf.get_ref("release_candidate"))
     if not load_manifest(folder).decision.passed and not rejected:
         raise CxrError(f"The model in {folder} did not pass the promotion gate: use --rejected to try it all the same.")
     predictor = Predictor.load(folder, low_confidence=now.service.low_confidence)

@@ -159,7 +159,7 @@ class Tracker:
                     return
                 except Exception as error:
                     if is_refusal(error):
-                        self.warn_once(run.writer, refusal(run.birth.name, error))
+                        self.warn_once(run.writer, refusal(run.birth.name, error, self._outbox is not None))
                         self._keep(run, [event], refused=True)
                         return
                     self._give_up(error)

@@ -46,10 +46,11 @@ def upload(outbox: Outbox, client: Any, uri: str, warn: Callable[[str], None]) -
     return len(runs)
 
 
-def refusal(name: str, error: Exception) -> str:
-    """A sentence that says what MLflow will never take from a run."""
+def refusal(name: str, error: Exception, kept: bool = True) -> str:
+    """A sentence that says what MLflow will never take from a run, and whether the store keeps it."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return f"MLflow refuses a part of run {name}, which stays in tracking/refused of the store: {lines[0][:_LONGEST]}"
+    where = ", which stays in tracking/refused of the store" if kept else ""
+    return f"MLflow refuses a part of run {name}{where}: {lines[0][:_LONGEST]}"
 
 
 def _hand_over(

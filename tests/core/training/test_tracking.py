@@ -1,7 +1,9 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mlflow_parts import Mlflow
 
 from cxr_core.training.tracking import Tracker
 
@@ -79,3 +81,40 @@ def test_a_warning_never_shows_a_password() -> None:
 def test_usage_reports_to_the_makers_are_off() -> None:
     with Tracker("http://127.0.0.1:9", "cxr-test", lambda text: None).run("training"):
         assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_package_is_registered_once_and_aliases_move(mlflow: Mlflow, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    tracker = Tracker(mlflow.uri, "cxr-test", warnings.append)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/manifest.json").write_text("{}")
+    first = {"package_digest": "a" * 64, "version": "1.0.0", "gate": "passed"}
+    second = {"package_digest": "b" * 64, "version": "1.1.0", "gate": "rejected", "reasons": "Macro F1 is 0.7"}
+    with tracker.run("release 1") as run:
+        run.folder(tmp_path / "package", "package")
+        run.register("cxr", "package", first, ["challenger"])
+        run.alias("cxr", "a" * 64, "champion")
+    with tracker.run("release 2") as run:
+        run.folder(tmp_path / "package", "package")
+        run.register("cxr", "package", second, ["challenger"])
+    with tracker.run("release 1 again") as run:
+        run.register("cxr", "package", {**first, "gate": "rejected"})
+    assert mlflow.versions("cxr") == {
+        "1": ({**first, "gate": "rejected"}, ["champion"], "release 1"),
+        "2": (second, ["challenger"], "release 2"),
+    }
+    with tracker.run("promotion") as run:
+        run.alias("cxr", "b" * 64, "champion")
+        run.alias("cxr", "c" * 64, "challenger")
+    aliases = {version: named for version, (_, named, _) in mlflow.versions("cxr").items()}
+    assert aliases == {"1": [], "2": ["challenger", "champion"]}
+    assert ["has no version of package cccccccccccccccc" in warning for warning in warnings] == [True]
+    source = mlflow.client().get_model_version("cxr", "1").source
+    assert (Path(source.removeprefix("file://")) / "manifest.json").read_text() == "{}"
+
+
+def test_numpy_numbers_are_numbers(mlflow: Mlflow) -> None:
+    with Tracker(mlflow.uri, "cxr-test").run("training") as run:
+        run.metrics({"a": np.float32(0.5), "b": np.int64(2), "c": None, "d": "0.5", "e": True})
+    held = mlflow.holds()["training"]["metrics"]
+    assert {name: value for name, ((_, _, value),) in held.items()} == {"a": "0.5", "b": "2.0", "e": "1.0"}
