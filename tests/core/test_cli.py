@@ -31,9 +31,8 @@ def test_settings_are_printed_with_their_source():
 
 def test_a_problem_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CXR_PROFILE", "huge")
-    assert (
-        call("settings", code=1).strip() == "Error: Unknown profile 'huge': set CXR_PROFILE to one of demo, standard."
-    )
+    said = call("settings", code=1).strip()
+    assert said == "Error: Unknown profile 'huge': set CXR_PROFILE to one of demo, small_data, standard."
 
 
 def test_predicting_before_the_pipeline_ran_says_so(tmp_path: Path):

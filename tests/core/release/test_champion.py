@@ -145,3 +145,23 @@ def test_a_report_that_is_gone_from_the_store_is_no_evidence(store: ArtefactStor
     report = store.write_report("robustness", "robustness.json", {"trained_model": "e" * 64}, {})
     shutil.rmtree(store.local_tree(report))
     assert gather_evidence(store, "e" * 64, {"robustness": report}).made_from["robustness"] is None
+
+
+def test_predicting_uses_the_model_in_service_and_not_a_later_candidate_that_was_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: Any, encode: Any
+) -> None:
+    store = ArtefactStore(tmp_path / "home/data/store")
+    monkeypatch.setenv("CXR_STORE", str(store.root))
+    path = tmp_path / "film.png"
+    path.write_bytes(encode(film(1)))
+
+    def digest(*options: str, code: int = 0) -> str:
+        result = CliRunner().invoke(main, ["predict", "--json", *options, str(path)])
+        assert result.exit_code == code, result.output
+        return str(json.loads(result.stdout)["model"]["digest"]) if code == 0 else result.output
+
+    served, rejected = package(store), package(store, b"second", gate=evaluate_gate({}, GateSettings(), good_facts()))
+    store.set_ref("release_candidate", rejected)
+    assert "did not pass the promotion gate" in digest(code=1)
+    set_champion(store, served)
+    assert digest() != digest("--rejected")

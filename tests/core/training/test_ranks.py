@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from killable import run
+from two_processes import gradients
 
 from cxr_core.errors import CxrError
 from cxr_core.imaging.preprocess import Preprocessing
+from cxr_core.settings_sections import TrainingSettings
 from cxr_core.training.engine import resolve_precision
 from cxr_core.training.ranks import Ranks, joined_ranks
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from killable import run  # noqa: E402
-from two_processes import gradients  # noqa: E402
-
-from cxr_core.settings_sections import TrainingSettings  # noqa: E402
 
 
 def _torchrun(script: str, *arguments: str) -> None:
