@@ -1,4 +1,4 @@
-"""``cxr run``: the pipeline from the command line."""
+"""``cxr run`` and ``cxr crossval``: the pipeline, and the evidence beside it, from the command line."""
 
 from __future__ import annotations
 
@@ -7,34 +7,73 @@ import os
 import sys
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import click
 
 from cxr_core import NOTICE
 from cxr_core.errors import CxrError
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from cxr_core.settings import Settings
+
+__all__ = ["crossval", "run"]
+
+
+_changes = click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Override a setting: training.max_epochs=3."
+)
 
 
 @click.command()
-@click.option(
-    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Override a setting: training.max_epochs=3."
-)
+@_changes
 def run(changes: tuple[str, ...]) -> None:
     """Bring the whole pipeline up to date and say where to look."""
+    from cxr_assets.home import ensure_dagster_home
+
+    settings = _bring_up_to_date("pipeline", changes)
+    click.echo(
+        f"""
+Look at
+  the pipeline     make ui      then http://127.0.0.1:3000 (runs and figures are recorded in {ensure_dagster_home()})
+  the artefacts    {settings.store}
+  a prediction     cxr predict FILE...
+  the service      make serve   then POST /predict on http://127.0.0.1:3001 (key: cxr keys create --id NAME)
+{NOTICE}"""
+    )
+
+
+@click.command()
+@_changes
+def crossval(changes: tuple[str, ...]) -> None:
+    """Cross-validate by whole patients: scores inside each source, out of fold. Killed, it goes on where it was."""
+    from cxr_core.evaluation.comparison import REPORT_FILE, inside_table
+    from cxr_core.store import ArtefactStore
+
+    settings = _bring_up_to_date("cross_validate", changes)
+    store = ArtefactStore(settings.store)
+    folder = store.local_tree(store.get_ref("out_of_fold"))
+    report = json.loads((folder / REPORT_FILE).read_text())
+    click.echo("\nDisease against normal inside each source, area under the ROC curve with its interval")
+    click.echo(inside_table(report).to_string(index=False, float_format="{:.3f}".format))
+    click.echo(f"\nAll numbers and figures are in {folder}\n{NOTICE}")
+
+
+def _bring_up_to_date(job: str, changes: tuple[str, ...]) -> Settings:
+    """Make what is missing or out of date among a job's assets, and say how it went; the settings that were used."""
     from cxr_assets.home import ensure_dagster_home
     from cxr_core.progress import show_bars_on
 
     if sys.stderr.isatty():
         show_bars_on(os.fdopen(os.dup(sys.stderr.fileno()), "w"))
     start = time.monotonic()
-    home = ensure_dagster_home()
+    ensure_dagster_home()
     _make_phantoms()
     import dagster as dg
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB, defs
+    from cxr_assets.definitions import OBSERVE_JOB, defs
     from cxr_assets.refresh import refresh
     from cxr_assets.resources import dump_overrides
     from cxr_core.settings import load_settings
@@ -45,19 +84,11 @@ def run(changes: tuple[str, ...]) -> None:
     with dg.DagsterInstance.get() as instance:
         config = dump_overrides(overrides) if overrides else None
         store = ArtefactStore(settings.store)
-        done = refresh(defs, instance, store, settings, OBSERVE_JOB, PIPELINE_JOB, config, click.echo)
+        done = refresh(defs, instance, store, settings, OBSERVE_JOB, job, config, click.echo)
     click.echo(f"{len(done.made)} assets made, {done.fresh} were up to date, {time.monotonic() - start:.0f} s")
     if done.problem:
         raise CxrError(done.problem)
-    click.echo(
-        f"""
-Look at
-  the pipeline     make ui      then http://127.0.0.1:3000 (runs and figures are recorded in {home})
-  the artefacts    {settings.store}
-  a prediction     cxr predict FILE...
-  the service      make serve   then POST /predict on http://127.0.0.1:3001 (key: cxr keys create --id NAME)
-{NOTICE}"""
-    )
+    return settings
 
 
 def _make_phantoms() -> None:

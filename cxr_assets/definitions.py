@@ -8,6 +8,7 @@ from cxr_assets.dataset import assets as dataset
 from cxr_assets.dataset import checks as dataset_checks
 from cxr_assets.eda.assets import eda_assets
 from cxr_assets.evaluation import assets as evaluation
+from cxr_assets.evaluation import folds
 from cxr_assets.explain import assets as explain
 from cxr_assets.mlflow import MlflowResource
 from cxr_assets.release import assets as release
@@ -17,13 +18,14 @@ from cxr_assets.robustness import assets as robustness
 from cxr_assets.training import assets as training
 from cxr_assets.training import study
 
-__all__ = ["OBSERVE_JOB", "PIPELINE_JOB", "defs"]
+__all__ = ["CROSS_VALIDATION_JOB", "OBSERVE_JOB", "PIPELINE_JOB", "defs"]
 
 _settings = SettingsResource()
 _store = StoreResource(settings=_settings)
 
 OBSERVE_JOB = "observe_raw_images"
 PIPELINE_JOB = "pipeline"
+CROSS_VALIDATION_JOB = "cross_validate"
 
 defs = dg.Definitions(
     assets=[
@@ -37,6 +39,7 @@ defs = dg.Definitions(
         training.trained_model,
         evaluation.predictions,
         evaluation.evaluation,
+        folds.out_of_fold,
         robustness.robustness,
         explain.gradcam_gallery,
         release.release_candidate,
@@ -57,8 +60,13 @@ defs = dg.Definitions(
         ),
         dg.define_asset_job(
             PIPELINE_JOB,
-            selection=dg.AssetSelection.all() - dg.AssetSelection.assets("raw_images"),
+            selection=dg.AssetSelection.all() - dg.AssetSelection.assets("raw_images", "out_of_fold"),
             description="Everything from raw images to the packaged model.",
+        ),
+        dg.define_asset_job(
+            CROSS_VALIDATION_JOB,
+            selection=dg.AssetSelection.assets("out_of_fold").upstream() - dg.AssetSelection.assets("raw_images"),
+            description="Out-of-fold evidence, and what it needs. Trains a model for each fold and way of sampling.",
         ),
     ],
     # In one process: a step in a process of its own costs seconds of imports, and one machine gains nothing from it.

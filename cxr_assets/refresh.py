@@ -49,14 +49,15 @@ def refresh(
         instance: where versions are recorded.
         store: where artefacts lie.
         settings: those that ``run_config`` leads to.
-        observe_job, pipeline_job: names of the two jobs.
+        observe_job: name of the job that looks at the raw images.
+        pipeline_job: name of the job whose assets are brought up to date; it holds all that they depend on.
         run_config: run config of every run, for example settings overrides.
         say: told what is about to be made, and why.
     """
     # A terminal shows bars, and at the end the sentence; elsewhere the log lines are what shows life.
     level = "CRITICAL" if sys.stderr.isatty() else "INFO"
     config = {"loggers": {"console": {"config": {"log_level": level}}}, **(run_config or {})}
-    graph = Graph.of(defs, settings)
+    graph = Graph.of(defs, settings, pipeline_job)
     done = Refresh()
     observed = defs.resolve_job_def(observe_job).execute_in_process(
         instance=instance, run_config=config, raise_on_error=False

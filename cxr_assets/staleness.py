@@ -36,11 +36,10 @@ class Graph:
     settings: Mapping[dg.AssetKey, str]
 
     @classmethod
-    def of(cls, defs: dg.Definitions, settings: Settings) -> Graph:
-        """Graph of all materialisable assets of the definitions, under the settings of a run."""
-        graph = defs.resolve_asset_graph()
-        nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
-        nodes = [node for node in nodes if node.is_materializable]
+    def of(cls, defs: dg.Definitions, settings: Settings, job: str) -> Graph:
+        """Graph of the assets that a job of the definitions makes, under the settings of a run."""
+        graph, made = defs.resolve_asset_graph(), defs.resolve_job_def(job).asset_layer.selected_asset_keys
+        nodes = [graph.get(key) for key in graph.toposorted_asset_keys if key in made]
         return cls(
             {node.key: frozenset(node.parent_keys) for node in nodes},
             {node.key: _code(node.code_version) for node in nodes},

@@ -82,6 +82,13 @@ def _json_bytes(value: Any) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode()
 
 
+def _parquet_bytes(table: pd.DataFrame) -> bytes:
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    buffer = BytesIO()
+    pq.write_table(arrow, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
 class ArtefactStore:
     """Reads and writes artefacts under ``root``, a folder or any fsspec URL."""
 
@@ -92,10 +99,7 @@ class ArtefactStore:
     # ------------------------------------------------------------------ writing
     def write_table(self, name: str, table: pd.DataFrame) -> Artefact:
         """Store a data frame as Parquet; equal frames give equal bytes (the index is not kept)."""
-        arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-        buffer = BytesIO()
-        pq.write_table(arrow, buffer, compression="zstd")
-        return self._write_object(name, "table", "parquet", buffer.getvalue())
+        return self._write_object(name, "table", "parquet", _parquet_bytes(table))
 
     def write_json(self, name: str, value: Any) -> Artefact:
         """Store a JSON value: sorted keys, NaN refused, so that equal values give equal bytes."""
@@ -116,20 +120,30 @@ class ArtefactStore:
                 self._put_tree(folder, target)
         return Artefact(name, "tree", relative, digest, size)
 
-    def write_report(self, name: str, file: str, report: Any, figures: Mapping[str, bytes]) -> Artefact:
-        """Store a JSON report (sorted keys, NaN refused) with its figures as one folder.
+    def write_report(
+        self,
+        name: str,
+        file: str,
+        report: Any,
+        figures: Mapping[str, bytes],
+        tables: Mapping[str, pd.DataFrame] | None = None,
+    ) -> Artefact:
+        """Store a JSON report (sorted keys, NaN refused) with its figures and tables as one folder.
 
         Args:
             name: of the artefact.
             file: name of the report's file.
             report: JSON value.
             figures: PNG bytes by name; written as ``<name>.png``.
+            tables: data frames by name; written as ``<name>.parquet``.
         """
 
         def fill(folder: Path) -> None:
             (folder / file).write_bytes(_json_bytes(report))
             for figure, png in figures.items():
                 (folder / f"{figure}.png").write_bytes(png)
+            for title, table in (tables or {}).items():
+                (folder / f"{title}.parquet").write_bytes(_parquet_bytes(table))
 
         return self.write_tree(name, fill)
 

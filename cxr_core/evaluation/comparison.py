@@ -24,11 +24,12 @@ from cxr_core.evaluation.folds import SPLIT
 from cxr_core.evaluation.metrics import probabilities_of
 from cxr_core.evaluation.report import evaluation_report
 
-__all__ = ["MEAN", "check_source_groups", "out_of_fold_report"]
+__all__ = ["MEAN", "REPORT_FILE", "check_source_groups", "inside_table", "out_of_fold_report"]
 
 Floats = npt.NDArray[np.float64]
 
 MEAN = "mean of the sources"
+REPORT_FILE = "out_of_fold.json"
 _POOLED = ("accuracy", "macro_f1", "macro_auc")
 
 
@@ -99,13 +100,27 @@ def out_of_fold_report(
     }
 
 
-def check_source_groups(sources: Sequence[str], source_groups: Mapping[str, Sequence[str]]) -> None:
+def inside_table(report: Mapping[str, Any]) -> pd.DataFrame:
+    """The areas inside the sources, one row each: ``inside``, ``films``, then for each way its value and bounds."""
+    rows: dict[str, dict[str, Any]] = {}
+    for way, said in report["ways"].items():
+        for name, area in said["inside"].items():
+            row = rows.setdefault(name, {"inside": name, "films": area["films"]})
+            row.update({way: area["value"], f"{way}_low": area["low"], f"{way}_high": area["high"]})
+    return pd.DataFrame(list(rows.values()))
+
+
+def check_source_groups(sources: pd.Series, source_groups: Mapping[str, Sequence[str]]) -> None:
     """Refuse groups of sources that the films do not bear out, before hours are spent.
+
+    Args:
+        sources: source of each film.
+        source_groups: name of a group to its sources.
 
     Raises:
         CxrError: a group has the name of a source, or names a source that no film has.
     """
-    known = set(sources)
+    known = set(_named(sources))
     for name, members in source_groups.items():
         if name in known or name == MEAN:
             raise CxrError(f"crossval.source_groups: {name!r} is taken already: give the group another name.")
@@ -139,8 +154,8 @@ def _inside(
     normal: str,
 ) -> dict[str, _Area]:
     """Area inside each source with both sides, inside each group, and the mean over the sources."""
-    sources = table["source"].fillna("").astype(str).replace("", "unknown")
-    check_source_groups(sources.unique().tolist(), source_groups)
+    check_source_groups(table["source"], source_groups)
+    sources = _named(table["source"])
     if normal not in names:
         return {}
     place = list(names).index(normal)
@@ -161,6 +176,10 @@ def _inside(
     if len(single) > 1:
         found[MEAN] = _mean(single, seed)
     return found
+
+
+def _named(sources: pd.Series) -> pd.Series:
+    return sources.fillna("").astype(str).replace("", "unknown")
 
 
 def _mean(areas: Sequence[_Area], seed: int) -> _Area:

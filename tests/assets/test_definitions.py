@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from cxr_assets.definitions import defs
+from cxr_assets.definitions import CROSS_VALIDATION_JOB, PIPELINE_JOB, defs
 from cxr_assets.gates import gate_specs
 from cxr_core.eda.figures import FIGURES
 
@@ -21,6 +21,7 @@ LINEAGE = {
     "trained_model": {"tuned_hyperparameters", "splits", "pixel_cache"},
     "predictions": {"trained_model", "splits", "pixel_cache"},
     "evaluation": {"predictions"},
+    "out_of_fold": {"splits", "pixel_cache"},
     "robustness": {"trained_model", "splits", "pixel_cache"},
     "gradcam_gallery": {"trained_model", "predictions", "splits", "pixel_cache"},
     "release_candidate": {
@@ -59,6 +60,14 @@ def test_the_lineage_is_the_design_s():
         for key in graph.get_all_asset_keys()
     }
     assert found == LINEAGE
+
+
+def test_the_pipeline_leaves_the_hours_of_cross_validation_to_a_job_of_their_own():
+    def made_by(job: str) -> set[str]:
+        return {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.selected_asset_keys}
+
+    assert made_by(PIPELINE_JOB) == LINEAGE.keys() - {"raw_images", "out_of_fold"}
+    assert made_by(CROSS_VALIDATION_JOB) == {"image_index", "splits", "pixel_cache", "out_of_fold"}
 
 
 def test_every_asset_says_what_it_is():
