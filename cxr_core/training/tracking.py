@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from cxr_core.errors import CxrError
 from cxr_core.store import ArtefactStore
 from cxr_core.training.processes import process_mark
 from cxr_core.training.tracking_client import (
@@ -107,16 +108,19 @@ class Tracker:
 
     @contextmanager
     def run(self, name: str, tags: Mapping[str, str] | None = None, parent: Run | None = None) -> Iterator[Run]:
-        """A run, nested under ``parent`` where one is given; it ends as FAILED where the block raises."""
+        """A run, nested under ``parent`` where one is given; it ends as FAILED where the block raises, or as KILLED."""
         record = uuid.uuid4().hex
         marks = {**{key: str(value) for key, value in (tags or {}).items()}, RECORD: record, PROCESS: process_mark()}
         birth = Birth(name, marks, milliseconds(), RECORD, record, parent.birth if parent else None)
         run = Run(self, birth)
         self._begin(run, parent)
-        status = "FAILED"
+        status = "KILLED"
         try:
             yield run
             status = "FINISHED"
+        except Exception:
+            status = "FAILED"
+            raise
         finally:
             run.end(status)
 
@@ -194,4 +198,5 @@ class Tracker:
 
 
 def _kind(error: BaseException) -> str:
-    return type(error).__name__
+    """Its type alone, since the text of foreign errors may hold a password."""
+    return str(error) if isinstance(error, CxrError) else type(error).__name__

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cxr_core.errors import CxrError
 from cxr_core.training.processes import is_gone
 from cxr_core.training.registry import Refused, point_alias, register_version
 
@@ -95,8 +96,14 @@ def open_client(uri: str) -> Any:
 
 
 def experiment_id(client: Any, uri: str, name: str) -> str:
-    """Identifier of an experiment, made where it is missing; with SQLite its artefacts lie beside the database."""
+    """Identifier of an experiment, made where it is missing; with SQLite its artefacts lie beside the database.
+
+    Raises:
+        CxrError: somebody deleted it.
+    """
     if known := client.get_experiment_by_name(name):
+        if known.lifecycle_stage != "active":
+            raise CxrError(f"experiment {name} was deleted there, restore it or remove it for good with `mlflow gc`")
         return str(known.experiment_id)
     location = None
     if uri.startswith(_SQLITE):
@@ -155,12 +162,12 @@ def _log(client: Any, run_id: str, event: Event) -> None:
 
     params = [Param(name, value) for name, value in event["params"].items()]
     for start in range(0, len(params), _PARAMS):
-        client.log_batch(run_id, params=params[start : start + _PARAMS])
+        client.log_batch(run_id, params=params[start : start + _PARAMS], synchronous=True)
     if event["tags"]:
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in event["tags"].items()])
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in event["tags"].items()], synchronous=True)
     metrics = [Metric(*metric) for metric in event["metrics"]]
     for start in range(0, len(metrics), _METRICS):
-        client.log_batch(run_id, metrics=metrics[start : start + _METRICS])
+        client.log_batch(run_id, metrics=metrics[start : start + _METRICS], synchronous=True)
 
 
 def is_refusal(error: Exception) -> bool:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from mlflow_parts import Mlflow
 
+from cxr_core.store import ArtefactStore
 from cxr_core.training.tracking import Tracker
 
 
@@ -45,14 +46,13 @@ def test_runs_nest_and_hold_what_was_logged(folder: Path, tmp_path: Path, monkey
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.svg"]  # no ./mlruns
 
 
-def test_a_run_whose_work_fails_is_marked_and_the_error_goes_on(folder: Path) -> None:
-    from mlflow import MlflowClient
-
-    uri = f"sqlite:///{folder / 'deep/mlflow.db'}"
-    tracker = Tracker(uri, "cxr-test")
-    with pytest.raises(ZeroDivisionError), tracker.run("fails") as run:
-        1 / 0  # noqa: B018
-    assert MlflowClient(tracking_uri=uri).get_run(run.run_id).info.status == "FAILED"
+@pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_run_whose_work_fails_is_marked_and_the_error_goes_on(
+    error: type[BaseException], status: str, mlflow: Mlflow
+) -> None:
+    with pytest.raises(error), Tracker(mlflow.uri, "cxr-test").run("fails"):
+        raise error
+    assert mlflow.holds()["fails"]["status"] == status
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/such/mlflow.db"])
@@ -118,3 +118,20 @@ def test_numpy_numbers_are_numbers(mlflow: Mlflow) -> None:
         run.metrics({"a": np.float32(0.5), "b": np.int64(2), "c": None, "d": "0.5", "e": True})
     held = mlflow.holds()["training"]["metrics"]
     assert {name: value for name, ((_, _, value),) in held.items()} == {"a": "0.5", "b": "2.0", "e": "1.0"}
+
+
+def test_what_belongs_to_a_deleted_experiment_waits_for_it(mlflow: Mlflow, tmp_path: Path) -> None:
+    store = ArtefactStore(tmp_path / "store")
+    Tracker(mlflow.uri, "cxr-test", store=store).connect()
+    experiment = mlflow.client().get_experiment_by_name("cxr-test").experiment_id
+    mlflow.client().delete_experiment(experiment)
+    for number in range(2):
+        warnings: list[str] = []
+        with Tracker(mlflow.uri, "cxr-test", warnings.append, store).run(f"training {number}"):
+            pass
+        assert ["was deleted there, restore it" in warning for warning in warnings] == [True]
+    mlflow.client().restore_experiment(experiment)
+    assert Tracker(mlflow.uri, "cxr-test", store=store).connect()
+    assert {name: run["status"] for name, run in mlflow.holds().items()} == {
+        "training 0": "FINISHED", "training 1": "FINISHED",
+    }  # fmt: skip
