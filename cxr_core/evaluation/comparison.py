@@ -101,10 +101,10 @@ def out_of_fold_report(
 
 
 def inside_table(report: Mapping[str, Any]) -> pd.DataFrame:
-    """The areas inside the sources, one row each: ``inside``, ``films``, then for each way its value and bounds."""
+    """The areas, one row each, single sources first: ``inside``, ``films``, then for each way its value and bounds."""
     rows: dict[str, dict[str, Any]] = {}
     for way, said in report["ways"].items():
-        for name, area in said["inside"].items():
+        for name, area in sorted(said["inside"].items(), key=lambda item: (len(item[1]["sources"]), item[0])):
             row = rows.setdefault(name, {"inside": name, "films": area["films"]})
             row.update({way: area["value"], f"{way}_low": area["low"], f"{way}_high": area["high"]})
     return pd.DataFrame(list(rows.values()))

@@ -77,7 +77,7 @@ def fold_losses_figure(folds: Mapping[str, Sequence[Mapping[str, Any]]], title: 
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes[0, -1].legend(handles, labels, frameon=False, fontsize=9)
+    axes[0, -1].legend(handles, labels, framealpha=0.85, fontsize=9)
     return figure
 
 

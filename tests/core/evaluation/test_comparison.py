@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import Ranking, percentile_interval, resample_weights
-from cxr_core.evaluation.comparison import MEAN, out_of_fold_report
+from cxr_core.evaluation.comparison import MEAN, inside_table, out_of_fold_report
 from cxr_core.evaluation.fold_figures import fold_losses_figure, inside_figure
 from cxr_core.evaluation.metrics import classification_metrics, per_source
 from cxr_core.plotting import png_bytes
@@ -63,6 +63,12 @@ def test_inside_a_source_it_says_what_the_evaluation_says(tables: dict[str, pd.D
         assert "c" not in report["ways"][way]["inside"]
         mean = np.mean([report["ways"][way]["inside"][source]["value"] for source in ("a", "b", "unknown")])
         assert report["ways"][way]["inside"][MEAN]["value"] == pytest.approx(mean)
+
+
+def test_the_table_has_single_sources_first_and_the_report_s_numbers(report: dict) -> None:
+    table = inside_table(report).set_index("inside")
+    assert table.index.tolist() == ["a", "b", "unknown", "a+b", MEAN]
+    assert table.loc["a+b", "source_balanced_low"] == report["ways"]["source_balanced"]["inside"]["a+b"]["low"]
 
 
 def test_differences_are_paired(tables: dict[str, pd.DataFrame], report: dict) -> None:
