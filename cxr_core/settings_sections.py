@@ -152,6 +152,11 @@ class TrainingSettings(Section):
     )
     clip_norm: float = Field(1.0, gt=0, description="gradient norm; report 3.2")
     patience: int = Field(15, ge=1, description="unfrozen epochs without a better validation loss; report 3.2")
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="epoch whose weights are kept: of the lowest validation loss (report 3.2), or the last one, where "
+        "a small validation part would choose by chance",
+    )
     sampling: Literal["shuffle", "balanced", "source_balanced"] = Field(
         "shuffle",
         description="how an epoch draws its images: each once (report 3.2), classes equally often, or classes "

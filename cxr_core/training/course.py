@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cxr_core.modelling.network import Classifier
+from cxr_core.settings_sections import TrainingSettings
 
 __all__ = ["Course", "Epoch", "EpochSums", "copy_state"]
 
@@ -59,31 +60,34 @@ class Course:
         epoch: the epoch under way, from 1.
         step: steps of it that are done.
         history: finished epochs.
-        best_epoch, best_loss, best_state: of the lowest validation loss so far.
-        waited: unfrozen epochs since the best one.
+        best_loss: lowest validation loss so far.
+        kept_epoch, kept_state: what training would end with now.
+        waited: unfrozen epochs since the lowest validation loss.
         ended: whether the last epoch is done or patience is spent.
         sums: of the epoch under way.
     """
 
     sums: EpochSums
-    best_state: dict[str, Tensor]
+    kept_state: dict[str, Tensor]
     epoch: int = 1
     step: int = 0
     history: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0
+    kept_epoch: int = 0
     best_loss: float = math.inf
     waited: int = 0
     ended: bool = False
 
-    def finish_epoch(self, row: Epoch, model: Classifier, patience: int, epochs: int) -> None:
-        """Take in a finished epoch: keep the best, count patience in unfrozen epochs only (TRAPS 6)."""
+    def finish_epoch(self, row: Epoch, model: Classifier, training: TrainingSettings) -> None:
+        """Take in a finished epoch: keep it or not, count patience in unfrozen epochs only (TRAPS 6)."""
         self.history.append(row)
-        if row["val_loss"] < self.best_loss:
-            self.best_loss, self.best_epoch, self.waited = row["val_loss"], row["epoch"], 0
-            self.best_state = copy_state(model)
+        better = row["val_loss"] < self.best_loss
+        if better:
+            self.best_loss, self.waited = row["val_loss"], 0
         elif not row["frozen"]:
             self.waited += 1
-        self.ended = row["epoch"] >= epochs or self.waited >= patience
+        if better or training.keep == "last":
+            self.kept_epoch, self.kept_state = row["epoch"], copy_state(model)
+        self.ended = row["epoch"] >= training.max_epochs or self.waited >= training.patience
         self.epoch, self.step = row["epoch"] + 1, 0
         self.sums = EpochSums.zero(self.sums.loss.device)
 

@@ -54,9 +54,10 @@ class TrainingResult:
             ``train_loss`` (mean over augmented images), ``train_accuracy`` (of the same), ``grad_norm`` (mean over
             steps, before clipping), ``val_loss``, ``val_log_loss``, ``val_accuracy``, ``val_macro_auc``. It holds no
             times: equal trainings, equal histories.
-        best_epoch: epoch (from 1) with the lowest validation loss, frozen ones included: whatever is best is kept.
+        best_epoch: epoch (from 1) that is kept: that of the lowest validation loss, frozen ones included, or the last
+            one where ``training.keep`` says so.
         stopped_early: whether patience ended the training before the planned epochs.
-        best_state: state dict of the best epoch, on the CPU; averaged weights where ``ema_decay`` asks for them.
+        best_state: state dict of that epoch, on the CPU; averaged weights where ``ema_decay`` asks for them.
     """
 
     history: list[Epoch]
@@ -66,7 +67,7 @@ class TrainingResult:
 
     @property
     def best(self) -> Epoch:
-        """History of the best epoch."""
+        """History of the epoch that is kept."""
         return self.history[self.best_epoch - 1]
 
 
@@ -82,7 +83,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     log: Log | None = None,
 ) -> TrainingResult:
-    """Train a classifier in place; on return it holds the best epoch's weights, in evaluation mode.
+    """Train a classifier in place; on return it holds the weights of the epoch that is kept, in evaluation mode.
 
     On a CPU equal arguments give equal bits, however often the training was killed and resumed. Every draw is seeded
     by where it is made (epoch and step, process, image), so no generator has state that could be lost; torch's global
@@ -182,15 +183,15 @@ def train(
                 "grad_norm": norm_sum / max(1.0, norms),
                 **validation_measures(logits, val_set.labels, engine.criterion),
             }
-            course.finish_epoch(row, engine.judged, training.patience, epochs)
+            course.finish_epoch(row, engine.judged, training)
             save()
             _say(_sentence(row, epochs, speed), ranks, log)
             _tell(row, ranks, on_epoch)
     model.freeze_stages(0)
     model.freeze_backbone(False)
-    model.load_state_dict(course.best_state)
+    model.load_state_dict(course.kept_state)
     model.eval()
-    return TrainingResult(course.history, course.best_epoch, len(course.history) < epochs, course.best_state)
+    return TrainingResult(course.history, course.kept_epoch, len(course.history) < epochs, course.kept_state)
 
 
 def _validate(engine: Engine, val_set: LabelledFrames, preprocessing: Preprocessing, log: Log | None) -> Any:

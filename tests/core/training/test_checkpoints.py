@@ -194,7 +194,7 @@ def test_a_checkpoint_holds_all_state_as_plain_tensors(
     _train(tmp_path, preprocessing, blobs)
     kept = torch.load(Checkpoints(tmp_path).path, weights_only=True)
     assert set(kept["state"]["engine"]) == {"model", "average", "optimizer", "scaler", "steps"}
-    assert {"epoch", "step", "history", "best_state", "best_epoch", "waited", "sums"} <= set(kept["state"]["course"])
+    assert {"epoch", "step", "history", "kept_state", "kept_epoch", "waited", "sums"} <= set(kept["state"]["course"])
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path, preprocessing: Preprocessing, blobs: Any) -> None:

@@ -152,6 +152,24 @@ def test_a_better_epoch_renews_patience(
     assert result.best_epoch == 3
 
 
+def test_the_last_epoch_is_kept_where_the_settings_say_so(
+    model: Classifier,
+    preprocessing: Preprocessing,
+    train_set: LabelledFrames,
+    val_set: LabelledFrames,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _scripted(monkeypatch, [0.2, 0.5, 0.4])
+    last = _train(model, preprocessing, train_set, val_set, training=TrainingSettings(max_epochs=3, keep="last"))
+    assert last.best_epoch == 3
+    logits = predict_logits(model, val_set.frames, preprocessing)
+    assert float((logits.argmax(1) == val_set.labels).mean()) == last.best["val_accuracy"]
+    _scripted(monkeypatch, [0.2, 0.5, 0.4])
+    best = _train(build_classifier(TINY, 3, 1).model, preprocessing, train_set, val_set)
+    assert best.best_epoch == 1
+    assert digest_state_dict(best.best_state) != digest_state_dict(last.best_state)
+
+
 def test_history_tells_rate_losses_and_gradient_of_each_epoch_and_no_times(
     model: Classifier, preprocessing: Preprocessing, train_set: LabelledFrames, val_set: LabelledFrames
 ) -> None:
