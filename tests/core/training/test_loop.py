@@ -159,8 +159,9 @@ def test_the_last_epoch_is_kept_where_the_settings_say_so(
     val_set: LabelledFrames,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _scripted(monkeypatch, [0.2, 0.5, 0.4])
-    last = _train(model, preprocessing, train_set, val_set, training=TrainingSettings(max_epochs=3, keep="last"))
+    with monkeypatch.context() as patch:
+        _scripted(patch, [0.2, 0.5, 0.4])
+        last = _train(model, preprocessing, train_set, val_set, training=TrainingSettings(max_epochs=3, keep="last"))
     assert last.best_epoch == 3
     logits = predict_logits(model, val_set.frames, preprocessing)
     assert float((logits.argmax(1) == val_set.labels).mean()) == last.best["val_accuracy"]
