@@ -136,7 +136,7 @@ def test_equal_inputs_give_equal_bytes_in_every_asset(
 
     assert pipeline.refresh().problem == ""
     first = digests(pipeline.store)
-    for name in ("STORE", "CACHE_DIR", "BENTO_HOME"):
+    for name in ("STORE", "CACHE_DIR", "CHECKPOINT_DIR", "BENTO_HOME"):
         monkeypatch.setenv(f"CXR_{name}", str(tmp_path / "second" / name.lower()))
     names = [name for name in first if name not in ("bento", "champion")]
     assert pipeline.materialise(*names).success
