@@ -186,6 +186,8 @@ def slice_figure(trials: pd.DataFrame, tuning: TuningSettings) -> Figure:
         else:
             margin = 0.05 * (drawn.high - drawn.low) or 0.5
             axis.set_xlim(drawn.low - margin, drawn.high + margin)
+            if isinstance(drawn.low, int):
+                axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel(_words(name))
         axis.grid(alpha=0.3)
     for axis in axes[:, 0]:
