@@ -134,6 +134,11 @@ class Engine:
             raise CxrError(f"torch.compile failed ({reason}): set training.compile to false.") from error
         return logits
 
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Make the judged network one and the same on every process: each took BatchNorm statistics of its own part."""
+        self.ranks.share(self.judged.buffers())
+
     def state(self) -> dict[str, Any]:
         """All state, as tensors and plain values."""
         return {

@@ -171,6 +171,7 @@ def train(
             speed = seen / max(time.monotonic() - started, 1e-9)
 
             loss_sum, right_sum, norm_sum, norms = ranks.total(course.sums.stacked()).tolist()
+            engine.settle()
             logits = _validate(engine, val_set, preprocessing, log)
             if not (math.isfinite(loss_sum) and np.isfinite(logits).all()):
                 raise DivergedError(f"The loss is no longer a number in epoch {epoch}: lower training.learning_rate.")

@@ -1,5 +1,6 @@
 """A small training in a process of its own, for tests that kill it: ``python killable.py FOLDER OUT``."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -52,4 +53,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     result = run(Path(sys.argv[1]), TrainingSettings(max_epochs=4, ema_decay=0.9, sampling="source_balanced"))
     text = f"{digest_state_dict(result.best_state)} {result.history}"
-    write_atomically(Path(sys.argv[2]), text.encode())
+    name = sys.argv[2] + (f".{os.environ['RANK']}" if "RANK" in os.environ else "")  # each process under torchrun
+    write_atomically(Path(name), text.encode())
