@@ -24,8 +24,8 @@ _DEMO: dict[str, Any] = {
     "phantom": {"patients_per_class": 120},  # 540 clean films: 56 each in validation and test
 }
 
-# A few thousand films are learnt better by the late stages of a pretrained network than by all of it (one fold of three of
-# 1,483 public films, inside each of three sources), and twice as fast on a CPU.
+# A few thousand films are learnt better by the late stages of a pretrained network than by all of it (one fold of three
+# of 1,483 public films, inside each of three sources), and twice as fast on a CPU.
 _SMALL_DATA: dict[str, Any] = {
     "network": {"backbone": "tf_efficientnet_lite0", "dropout": 0.3},
     "loss": {"name": "cross_entropy", "label_smoothing": 0.1},
