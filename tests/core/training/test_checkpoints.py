@@ -106,9 +106,11 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_digest(tmp_path: Pat
         command = [sys.executable, str(KILLABLE), str(tmp_path / folder), str(tmp_path / f"{folder}.txt")]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
-    def under_way(process: subprocess.Popen[str]) -> None:
+    def wait_for_a_checkpoint(process: subprocess.Popen[str]) -> None:
+        while process.poll() is None and not (tmp_path / "killed/checkpoint.pt").is_file():
+            time.sleep(0.02)
         assert process.stderr
-        next(line for line in process.stderr if "training" in line)
+        next((line for line in process.stderr if "training" in line), "")  # under way: imports are done
 
     whole = start("whole")
     _, told = whole.communicate()
@@ -117,7 +119,7 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_digest(tmp_path: Pat
     kills = 0
     for _ in range(4):
         process = start("killed")
-        under_way(process)
+        wait_for_a_checkpoint(process)
         try:
             process.wait(float(rng.uniform(0.1, 2.0)))
         except subprocess.TimeoutExpired:
