@@ -21,7 +21,7 @@ from cxr_core.evaluation.bootstrap import (
     resampled_scores,
 )
 from cxr_core.evaluation.folds import SPLIT
-from cxr_core.evaluation.metrics import probabilities_of
+from cxr_core.evaluation.metrics import named_sources, probabilities_of
 from cxr_core.evaluation.report import evaluation_report
 
 __all__ = ["MEAN", "REPORT_FILE", "check_source_groups", "inside_table", "out_of_fold_report"]
@@ -120,7 +120,7 @@ def check_source_groups(sources: pd.Series, source_groups: Mapping[str, Sequence
     Raises:
         CxrError: a group has the name of a source, or names a source that no film has.
     """
-    known = set(_named(sources))
+    known = set(named_sources(sources))
     for name, members in source_groups.items():
         if name in known or name == MEAN:
             raise CxrError(f"crossval.source_groups: {name!r} is taken already: give the group another name.")
@@ -155,7 +155,7 @@ def _inside(
 ) -> dict[str, _Area]:
     """Area inside each source with both sides, inside each group, and the mean over the sources."""
     check_source_groups(table["source"], source_groups)
-    sources = _named(table["source"])
+    sources = named_sources(table["source"])
     if normal not in names:
         return {}
     place = list(names).index(normal)
@@ -176,10 +176,6 @@ def _inside(
     if len(single) > 1:
         found[MEAN] = _mean(single, seed)
     return found
-
-
-def _named(sources: pd.Series) -> pd.Series:
-    return sources.fillna("").astype(str).replace("", "unknown")
 
 
 def _mean(areas: Sequence[_Area], seed: int) -> _Area:

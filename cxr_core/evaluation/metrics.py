@@ -21,7 +21,15 @@ from cxr_core.evaluation.bootstrap import (
     resampled_scores,
 )
 
-__all__ = ["ClassMetrics", "Metrics", "classification_metrics", "intervals", "per_source", "probabilities_of"]
+__all__ = [
+    "ClassMetrics",
+    "Metrics",
+    "classification_metrics",
+    "intervals",
+    "named_sources",
+    "per_source",
+    "probabilities_of",
+]
 
 _SMALLEST = float(np.finfo(np.float64).eps)  # probability at which log loss is cut, as in scikit-learn
 _TOLERANCE = 1e-3  # by which a row of probabilities may miss 1: float32 softmax misses it by 1e-6
@@ -175,8 +183,7 @@ def per_source(
         the ROC curve of 1 - p(normal), disease against normal, ``value`` with ``low`` and ``high``; None where the
         source lacks one side or the data set has no normal class.
     """
-    known = predictions["source"].astype("object")
-    sources = known.where(known.notna() & (known != ""), "unknown").astype(str)
+    sources = named_sources(predictions["source"])
     result: dict[str, dict[str, Any]] = {}
     for source in sorted(sources.unique()):
         rows = predictions[sources == source]
@@ -192,6 +199,12 @@ def per_source(
             area = _binary_auc(labels != place, 1 - probabilities[:, place], groups, seed, resamples)
             result[source]["disease_auc"] = area
     return result
+
+
+def named_sources(sources: pd.Series) -> pd.Series:
+    """Source of each film as text, ``unknown`` where none is recorded."""
+    known = sources.astype("object")
+    return known.where(known.notna() & (known != ""), "unknown").astype(str)
 
 
 def probabilities_of(predictions: pd.DataFrame, classes: int) -> npt.NDArray[np.float64]:
