@@ -7,8 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from cxr_assets.gates import unpassed_gate
-from cxr_core.dataset.pixel_cache import PixelCache
-from cxr_core.imaging.preprocess import Preprocessing
+from cxr_core.dataset.opening import pixel_cache, preprocessing_of
 from cxr_core.settings import Settings, load_settings
 from cxr_core.store import Artefact, ArtefactStore
 
@@ -67,19 +66,6 @@ def _key(context: dg.OutputContext | dg.InputContext) -> str:
     if context.has_asset_partitions:
         parts.append(context.asset_partition_key)
     return "/".join(parts)
-
-
-def preprocessing_of(settings: Settings) -> Preprocessing:
-    """The preprocessing that the settings and their backbone ask for."""
-    from cxr_core.modelling.backbones import backbone_normalisation
-
-    return Preprocessing.from_settings(settings.preprocessing, *backbone_normalisation(settings.network.backbone))
-
-
-def pixel_cache(settings: Settings) -> PixelCache:
-    """The local pixel cache of the settings' preprocessing."""
-    assert settings.cache_dir is not None  # load_settings makes every path absolute
-    return PixelCache(settings.cache_dir, preprocessing_of(settings), settings.quality)
 
 
 def dump_overrides(overrides: dict[str, Any]) -> dict[str, Any]:

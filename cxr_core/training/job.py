@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cxr_core.dataset.manifest import labelled_frames
-from cxr_core.dataset.pixel_cache import PixelCache
+from cxr_core.dataset.opening import pixel_cache, preprocessing_of
 from cxr_core.digests import digest_json
-from cxr_core.imaging.preprocess import Preprocessing
-from cxr_core.modelling.backbones import backbone_normalisation
 from cxr_core.modelling.network import build_classifier
 from cxr_core.progress import Log
 from cxr_core.settings import Settings
@@ -123,9 +121,7 @@ def run_job(
     """
     now = job.settings
     store = ArtefactStore(now.store)
-    preprocessing = Preprocessing.from_settings(now.preprocessing, *backbone_normalisation(now.network.backbone))
-    assert now.cache_dir is not None
-    cache = PixelCache(now.cache_dir, preprocessing, now.quality)
+    preprocessing, cache = preprocessing_of(now), pixel_cache(now)
     dealt = store.read_table(job.splits)
     train_set, val_set = (labelled_frames(cache, dealt, [name]) for name in ("train", "val"))
     recipe = Recipe.from_settings(now, job.hyper)
