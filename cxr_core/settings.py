@@ -31,11 +31,11 @@ from cxr_core.settings_sections import (
     QualitySettings,
     ReleaseSettings,
     RobustnessSettings,
-    ServiceSettings,
     SplitSettings,
     TrainingSettings,
     TuningSettings,
 )
+from cxr_core.settings_service import ServiceSettings
 
 __all__ = ["LABELS", "Settings", "describe", "load_settings", "project_root"]
 
@@ -163,6 +163,9 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
             "cache_dir": _absolute(settings.cache_dir, root / "data/cache"),
             "checkpoint_dir": _absolute(settings.checkpoint_dir, root / "data/checkpoints"),
             "bento_home": _absolute(settings.bento_home, root / "data/bentoml"),
+            "service": settings.service.model_copy(
+                update={"state_dir": _absolute(settings.service.state_dir, root / "data/service")}
+            ),
             "mlflow_uri": mlflow,
         }
     )

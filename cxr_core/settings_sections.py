@@ -19,7 +19,6 @@ __all__ = [
     "ReleaseSettings",
     "RobustnessSettings",
     "Section",
-    "ServiceSettings",
     "SplitSettings",
     "TrainingSettings",
     "TuningSettings",
@@ -268,12 +267,3 @@ class ReleaseSettings(Section):
 
     name: str = Field("cxr", description="name of model and bento")
     version: str = Field("1.0.0", pattern=r"^\d+\.\d+\.\d+$", description="MAJOR.MINOR.PATCH; report 7.5")
-
-
-class ServiceSettings(Section):
-    """Limits of the prediction API (report 7.2, 7.3)."""
-
-    min_side: int = Field(128, description="pixels; report 7.2")
-    max_side: int = Field(4096, description="pixels; report 7.2")
-    max_bytes: int = Field(10_000_000, description="file size below it; report 7.3")
-    low_confidence: float = Field(0.7, description="below it a prediction is flagged; report 6.4")

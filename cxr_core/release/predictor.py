@@ -14,7 +14,8 @@ from cxr_core.imaging.decode import DecodedImage, decode
 from cxr_core.imaging.preprocess import reference_film
 from cxr_core.imaging.quality import broken_rules
 from cxr_core.release.package import ONNX, PackageManifest, load_manifest, read_part
-from cxr_core.settings_sections import QualitySettings, ServiceSettings
+from cxr_core.settings_sections import QualitySettings
+from cxr_core.settings_service import ServiceSettings
 
 __all__ = ["Advice", "ModelIdentity", "Prediction", "Predictor"]
 
