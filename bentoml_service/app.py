@@ -11,14 +11,12 @@ from starlette.exceptions import HTTPException
 
 from bentoml_service.inference import Runtime
 from bentoml_service.problems import RequestError, problem
-from bentoml_service.uploads import read_upload
+from bentoml_service.uploads import read_upload, status_of
 from cxr_core.errors import ImageRejected
 from cxr_core.release.gate import GateDecision
 from cxr_core.release.predictor import Advice, ModelIdentity
 
 __all__ = ["Health", "ModelCard", "PredictAnswer", "create_app"]
-
-_NOT_AN_IMAGE_OF_OURS = ("not_an_image", "unsupported_format")  # 415; the other reasons of a rejection are 422
 
 
 class _Answer(BaseModel):
@@ -88,8 +86,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     @app.post("/predict")
     async def predict(request: Request) -> PredictAnswer:
         runtime.loaded()  # before ten megabytes are read
-        data = await read_upload(request, runtime.max_bytes)
-        found = await runtime.predict(data)
+        upload = await read_upload(request, runtime.max_bytes, runtime.body_seconds)
+        found = await runtime.predict(upload.data)
         return PredictAnswer(
             prediction=found.label,
             confidence=found.confidence,
@@ -107,8 +105,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 
     @app.exception_handler(ImageRejected)
     async def rejected(request: Request, error: ImageRejected) -> JSONResponse:
-        status = 415 if error.code in _NOT_AN_IMAGE_OF_OURS else 422
-        return problem(status, error.code, error.reason, _request_id(request))
+        return problem(status_of(error), error.code, error.reason, _request_id(request))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

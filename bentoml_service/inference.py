@@ -88,6 +88,11 @@ class Runtime:
         """Files must be smaller, bytes."""
         return self._ready()[1].service.max_bytes
 
+    @property
+    def body_seconds(self) -> float:
+        """Within which a body must arrive."""
+        return self._ready()[1].service.body_seconds
+
     def loaded(self) -> Predictor:
         """The model.
 

@@ -63,6 +63,9 @@ class ServiceSettings(Section):
     min_side: int = Field(128, description="pixels; report 7.2")
     max_side: int = Field(4096, description="pixels; report 7.2")
     max_bytes: int = Field(10_000_000, description="file size below it; report 7.3")
+    body_seconds: float = Field(
+        60.0, gt=0, le=80, description="within which a body must arrive: 10 MB at 1.4 Mbit/s; BentoML gives up at 90"
+    )
     max_files: int = Field(10, ge=1, description="files of one batch; report 7.2")
     low_confidence: float = Field(0.7, description="below it a prediction is flagged; report 6.4")
     low_contrast_std: float = Field(

@@ -17,11 +17,11 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from bentoml_service import uploads
 from bentoml_service.app import create_app
 from bentoml_service.guard import Guard
 from bentoml_service.inference import Runtime
 from cxr_core.errors import CxrError
+from cxr_core.settings import load_settings
 
 CANARY = "DOE-JANE-19560412"
 
@@ -123,8 +123,8 @@ def test_a_slow_prediction_does_not_hold_up_the_health_check(
     assert asyncio.run(scenario()) == (200, 200)
 
 
-def test_a_body_that_never_comes_is_given_up(runtime: Runtime, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_SECONDS", 0.05)
+def test_a_body_that_never_comes_is_given_up(runtime: Runtime, key: str) -> None:
+    runtime.settings = load_settings({"service.body_seconds": 0.05})
 
     async def stalled() -> Any:
         yield b"abc"
@@ -160,6 +160,7 @@ FORM = b"--b\r\n" + PART + films.film(128, 128) + b"\r\n--b--\r\n"
         ("multipart/form-data; boundary=b", FORM.replace(b'"file"', b'"image"'), 400, "missing_file"),
         ("multipart/form-data; boundary=b", FORM.replace(b'; filename="a.png"', b""), 400, "missing_file"),
         ("multipart/form-data; boundary=b", FORM[:-4] + b"\r\n" + FORM, 400, "malformed_body"),
+        ("multipart/form-data; boundary=b", FORM.replace(b"--b--\r\n", b"") + FORM, 400, "too_many_files"),
         ("multipart/form-data; boundary=b", FORM.replace(PART, b"X: " + b"y" * 50_000 + b"\r\n" + PART), 400, None),
         ("application/json", b'{"image": "x"}', 415, "unsupported_media_type"),
         ("application/vnd.bentoml+pickle", b"x", 415, "unsupported_media_type"),
