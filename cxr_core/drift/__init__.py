@@ -1,0 +1,1 @@
+"""Drift: whether films and answers of one time differ from those of another beyond chance."""
