@@ -76,6 +76,9 @@ class ServiceSettings(Section):
     rate_limit: str = Field(
         "120/minute", description="requests of one key, in the notation of the limits package; our choice: 2 a second"
     )
+    failure_limit: str = Field(
+        "30/minute", description="wrong keys of one client address, before its keys are not looked at; our choice"
+    )
     rate_storage: str = Field("", description="where limits are counted: a limits URI such as redis://; default local")
     cors_origins: tuple[str, ...] = Field((), description="origins of other sites that may call; none by default")
     inference: InferenceSettings = InferenceSettings()
