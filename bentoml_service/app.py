@@ -87,7 +87,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     async def predict(request: Request) -> PredictAnswer:
         runtime.loaded()  # before ten megabytes are read
         upload = await read_upload(request, runtime.max_bytes, runtime.body_seconds)
-        found = await runtime.predict(upload.data)
+        found, _ = await runtime.predict(upload.data)
         return PredictAnswer(
             prediction=found.label,
             confidence=found.confidence,

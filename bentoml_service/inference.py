@@ -1,23 +1,35 @@
-"""From a model package to predictions: verified at start-up, run off the event loop."""
+"""From a model package to predictions: verified at start-up, decoded and run off the event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import anyio
-import anyio.to_thread
+import numpy as np
+import numpy.typing as npt
 
+from bentoml_service.batching import MicroBatcher, Place
 from bentoml_service.problems import RequestError
 from bentoml_service.security import KeyRing, key_file
 from cxr_core.errors import CxrError
+from cxr_core.release.engines import usable_cores
 from cxr_core.release.package import MANIFEST, PackageManifest, load_manifest
-from cxr_core.release.predictor import Prediction, Predictor
+from cxr_core.release.prediction import Prediction, Prepared
+from cxr_core.release.predictor import Predictor
 from cxr_core.settings import Settings, load_settings
+from cxr_core.settings_sections import QualitySettings
 
-__all__ = ["BUNDLED", "Runtime", "package_folder", "require_promoted"]
+__all__ = ["BUNDLED", "Answer", "Runtime", "expected_labels", "package_folder", "require_promoted"]
 
 BUNDLED = Path(__file__).resolve().parent.parent / "model"  # where packaging puts the model inside a bento
+
+Answer = tuple[Prediction, Prepared]
 
 
 def package_folder() -> Path:
@@ -43,6 +55,11 @@ def require_promoted(folder: Path, manifest: PackageManifest) -> None:
         raise CxrError(f"{folder} did not pass the promotion gate: {manifest.decision.summary}")
 
 
+def expected_labels(settings: Settings) -> tuple[str, ...] | None:
+    """The label order that the service must have, where ``CXR_LABELS`` says one; None accepts the package's."""
+    return settings.labels if "labels" in settings.model_fields_set else None
+
+
 class Runtime:
     """What the routes of one process work with. Empty until :meth:`start`.
 
@@ -50,48 +67,81 @@ class Runtime:
         settings: the settings; those of the service and of image quality are used.
         keys: the API keys.
         predictor: the loaded model.
+        batcher: the queue in front of it.
+        secrets, audit, telemetry, review, limiter: of the service that runs; None where it has none.
     """
 
     def __init__(self) -> None:
         self.settings: Settings | None = None
         self.keys: KeyRing | None = None
         self.predictor: Predictor | None = None
-        self._limiter: anyio.CapacityLimiter | None = None
+        self.batcher: MicroBatcher | None = None
+        self.secrets: Any = None
+        self.audit: Any = None
+        self.telemetry: Any = None
+        self.review: Any = None
+        self.limiter: Any = None
+        self._decoders: ThreadPoolExecutor | None = None
+        self._limits = QualitySettings()
 
     def check(self) -> None:
         """Verify, before any process is started, that the service can run.
 
         Raises:
-            CxrError: no key, no package, a package that is altered or does not fit this code, or was not promoted.
+            CxrError: no key, no package, a package that is altered, does not fit this code, has other labels than
+                ``CXR_LABELS``, or was not promoted.
         """
         self.settings = load_settings()
         self.keys = KeyRing(key_file())
         self.keys.require_some()
         folder = package_folder()
-        require_promoted(folder, load_manifest(folder))
+        require_promoted(folder, load_manifest(folder, expected_labels(self.settings)))
 
     def start(self) -> None:
         """Check, and load the model.
 
         Raises:
-            CxrError: as :meth:`check`.
+            CxrError: as :meth:`check`, or the engine cannot run the model.
         """
         self.check()
         assert self.settings is not None
-        low_confidence = self.settings.service.low_confidence
-        self.predictor = Predictor.load(package_folder(), low_confidence=low_confidence)
+        service = self.settings.service
+        inference = service.inference
+        threads = max(1, usable_cores() // service.workers)
+        predictor = Predictor.load(
+            package_folder(),
+            threads,
+            service.low_confidence,
+            engine="onnxruntime" if inference.engine == "auto" else inference.engine,
+            precision=inference.precision,
+            labels=expected_labels(self.settings),
+        )
+        self._limits = self.settings.quality.model_copy(
+            update={"min_side": service.min_side, "max_side": service.max_side}
+        )
         # As many films at once as there are cores: more would only hold more decoded pixels in memory.
-        self._limiter = anyio.CapacityLimiter(os.cpu_count() or 1)
+        self._decoders = ThreadPoolExecutor(threads, "cxr-decode")
+        self.batcher = MicroBatcher(
+            predictor.logits, inference.max_batch, inference.queue, inference.patience_ms, _film_seconds(predictor)
+        )
+        self.predictor = predictor
+
+    async def stop(self) -> None:
+        """Answer the films that wait, refuse others, end the threads."""
+        if self.batcher is not None:
+            await self.batcher.close()
+        if self._decoders is not None:
+            self._decoders.shutdown(wait=False, cancel_futures=True)
 
     @property
     def max_bytes(self) -> int:
         """Files must be smaller, bytes."""
-        return self._ready()[1].service.max_bytes
+        return self._ready()[2].service.max_bytes
 
     @property
     def body_seconds(self) -> float:
         """Within which a body must arrive."""
-        return self._ready()[1].service.body_seconds
+        return self._ready()[2].service.body_seconds
 
     def loaded(self) -> Predictor:
         """The model.
@@ -101,19 +151,91 @@ class Runtime:
         """
         return self._ready()[0]
 
-    async def predict(self, data: bytes) -> Prediction:
-        """Classify one file in a worker thread.
+    async def predict(self, data: bytes, patient: bool = False) -> Answer:
+        """Classify one file: decoded in one thread, run in another together with what else waits.
+
+        Args:
+            data: content of the file.
+            patient: for the later films of one request: see :meth:`~bentoml_service.batching.MicroBatcher.reserve`.
 
         Raises:
             ImageRejected: the file cannot be used.
-            RequestError: 503 ``not_ready``.
+            RequestError: 503 ``overloaded`` or ``not_ready``.
         """
-        predictor, settings = self._ready()
-        service = settings.service
-        limits = settings.quality.model_copy(update={"min_side": service.min_side, "max_side": service.max_side})
-        return await anyio.to_thread.run_sync(predictor.predict, data, limits, limiter=self._limiter)
+        predictor, batcher, _ = self._ready()
+        with batcher.reserve(patient) as place:
+            prepared = await self._prepare(predictor, data, place)
+            row = await batcher.submit(prepared.frame, place)
+            return predictor.answer(prepared, row), prepared
 
-    def _ready(self) -> tuple[Predictor, Settings]:
-        if self.predictor is None or self.settings is None:
+    async def predict_all(self, files: Sequence[bytes]) -> list[Answer | CxrError]:
+        """Classify the files of one request, in their order; as many on their way at once as there are decoders.
+
+        Returns:
+            For each file its answer, or why it has none.
+
+        Raises:
+            RequestError: 503 ``overloaded`` or ``not_ready``: there was no place for the first file.
+        """
+        slots = asyncio.Semaphore(usable_cores())
+
+        async def one(data: bytes, patient: bool) -> Answer | CxrError:
+            async with slots:
+                try:
+                    return await self.predict(data, patient)
+                except CxrError as error:
+                    return error
+
+        first = await one(files[0], patient=False) if files else None
+        if isinstance(first, RequestError) and first.status == 503:
+            raise first
+        rest = await asyncio.gather(*(one(data, patient=True) for data in files[1:]))
+        return [first, *rest] if first is not None else []
+
+    async def explain(
+        self, data: bytes, label: str | None = None
+    ) -> tuple[Prediction, Prepared, npt.NDArray[np.float32], str]:
+        """Classify one file and show what speaks for a class.
+
+        Args:
+            data: content of the file.
+            label: the class; default the predicted one.
+
+        Returns:
+            Prediction, film, heat map (size, size) float32 0-1, and the class that it is of.
+
+        Raises:
+            ImageRejected: the file cannot be used.
+            RequestError: 404 ``part_missing``, 422 ``unknown_label``, 503 ``overloaded`` or ``not_ready``.
+        """
+        predictor, batcher, _ = self._ready()
+        labels = predictor.manifest.labels
+        if not predictor.can_explain:
+            raise RequestError(404, "part_missing", "The model that is served cannot explain its predictions.")
+        if label is not None and label not in labels:
+            raise RequestError(422, "unknown_label", f"The label must be one of {', '.join(labels)}.")
+        with batcher.reserve() as place:
+            prepared = await self._prepare(predictor, data, place)
+            found = predictor.answer(prepared, await batcher.submit(prepared.frame, place))
+            shown = label or found.label
+            heat = await batcher.alone(predictor.explain, prepared.frame, labels.index(shown))
+            return found, prepared, heat, shown
+
+    async def _prepare(self, predictor: Predictor, data: bytes, place: Place) -> Prepared:
+        assert self._decoders is not None  # made together with the predictor
+        work = self._decoders.submit(partial(predictor.prepare, data, self._limits))
+        place.hold(work)
+        return await asyncio.wrap_future(work)
+
+    def _ready(self) -> tuple[Predictor, MicroBatcher, Settings]:
+        if self.predictor is None or self.batcher is None or self.settings is None:
             raise RequestError(503, "not_ready", "The model is being loaded: try again in a few seconds.")
-        return self.predictor, self.settings
+        return self.predictor, self.batcher, self.settings
+
+
+def _film_seconds(predictor: Predictor) -> float:
+    """What the network takes for one film alone: a first guess for the queue."""
+    size = predictor.manifest.preprocessing.size
+    started = time.monotonic()
+    predictor.logits(np.zeros((1, size, size), np.uint8))
+    return time.monotonic() - started

@@ -64,7 +64,7 @@ def test_a_failure_of_ours_is_answered_and_logged_without_its_message(
     def fail(*_: Any) -> None:
         raise RuntimeError(CANARY)
 
-    monkeypatch.setattr(runtime.predictor, "predict", fail)
+    monkeypatch.setattr(runtime.predictor, "prepare", fail)
     with caplog.at_level(logging.INFO):
         answer = client.post("/predict", files={"file": (CANARY, films.film())})
     assert answer.status_code == 500
@@ -101,14 +101,14 @@ def test_a_slow_prediction_does_not_hold_up_the_health_check(
 ) -> None:
     assert runtime.predictor is not None
     entered, release = threading.Event(), threading.Event()
-    real = runtime.predictor.predict
+    real = runtime.predictor.prepare
 
     def slow(*given: Any) -> Any:
         entered.set()
         assert release.wait(30)
         return real(*given)
 
-    monkeypatch.setattr(runtime.predictor, "predict", slow)
+    monkeypatch.setattr(runtime.predictor, "prepare", slow)
 
     async def scenario() -> tuple[int, int]:
         transport = httpx.ASGITransport(Guard(create_app(runtime), runtime))
