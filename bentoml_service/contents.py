@@ -1,4 +1,4 @@
-"""What a bento is made of: the modules that the service reaches, and the pinned packages that those need."""
+"""What a bento is made of: the modules that the service reaches, its pages, and the pinned packages they need."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bentoml_service.pages.routes import FOLDER, PAGE_FILES
 from cxr_core.errors import CxrError, explain_os_errors
 
 __all__ = ["DEPENDENCIES", "pinned_requirements", "service_modules"]
@@ -37,11 +38,12 @@ DEPENDENCIES = (
 
 _ENTRIES = ("bentoml_service.service", "bentoml_service.keys")
 _OURS = ("bentoml_service", "cxr_core")
+_PAGES = "bentoml_service.pages.routes"  # the module that serves the files beside it
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")
 
 
 def service_modules(entries: Iterable[str] = _ENTRIES) -> dict[str, Path]:
-    """Modules of ours that the entries import, directly or not, at the top or inside a function.
+    """Modules of ours that the entries import, directly or not, at the top or inside a function; with the pages' files.
 
     Returns:
         Path inside a bento (``cxr_core/errors.py``) to source file, sorted.
@@ -56,7 +58,10 @@ def service_modules(entries: Iterable[str] = _ENTRIES) -> dict[str, Path]:
         found[name] = Path(spec.origin)
         waiting.append(name.rpartition(".")[0] or name)
         waiting.extend(module for module in _imports(found[name]) if module.split(".")[0] in _OURS)
-    return {_inside(name, path): path for name, path in sorted(found.items())}
+    files = {_inside(name, path): path for name, path in found.items()}
+    if _PAGES in found:
+        files |= {f"bentoml_service/pages/{name}": FOLDER / name for name, _ in PAGE_FILES.values()}
+    return dict(sorted(files.items()))
 
 
 def _imports(path: Path) -> Iterator[str]:
