@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from bentoml_service.key_sets import KeySet, SecretKey
 
@@ -41,14 +41,19 @@ class Row:
     key_id: str
     mark: bytes
 
-    def well_typed(self) -> bool:
-        """Whether the values have the types that this program writes: SQLite takes any."""
-        return (
-            all(isinstance(value, int) for value in (self.sequence, self.time))
-            and all(isinstance(value, bytes) for value in (self.sealed, self.hash, self.mark))
-            and isinstance(self.key_id, str)
-            and len(self.hash) == len(START)
-        )
+    def state(self, keys: KeySet, trail: str) -> Literal["genuine", "altered", "unknown_key"]:
+        """Whether the mark proves the row, whatever its neighbours are."""
+        whole = isinstance(self.sequence, int) and isinstance(self.time, int) and isinstance(self.key_id, str)
+        if not whole or not all(isinstance(value, bytes) for value in (self.sealed, self.hash, self.mark)):
+            return "altered"  # SQLite keeps a value of any type in any column
+        if (key := keys.find(self.key_id)) is None:
+            return "unknown_key"
+        expected = mark_row(key, trail, self.sequence, self.time, self.sealed, self.hash)
+        return "genuine" if hmac.compare_digest(expected, self.mark) else "altered"
+
+    def follows(self, trail: str, before: bytes) -> bool:
+        """Whether the hash continues the chain from the hash ``before``."""
+        return self.hash == hash_row(trail, before, self.sequence, self.time, self.sealed)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,11 @@ class KeySet:
         """The key for what is written from now on."""
         return self._read()[0]
 
+    def as_now(self) -> KeySet:
+        """The same keys, without looking for changes: for long work."""
+        keys = self._read()
+        return KeySet(self.purpose, lambda: keys)
+
     @property
     def all(self) -> tuple[SecretKey, ...]:
         """Every key, the active one first."""

@@ -1,0 +1,113 @@
+"""Reading an audit trail beside the running service: one moment of it, row by row, and decrypted for an export."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bentoml_service.audit_chain import Head, Row, row_context
+from bentoml_service.audit_end import read_head
+from bentoml_service.encryption import CannotOpen, Cipher
+from bentoml_service.key_sets import KeySet
+from cxr_core.errors import CxrError
+
+__all__ = ["exported", "iso", "opened_to_read", "rows"]
+
+_COLUMNS = "sequence, time, sealed, hash, key_id, mark"
+
+
+@contextmanager
+def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+    """The file as it is at one moment; nothing in it can be changed.
+
+    Raises:
+        CxrError: there is no such file, or it cannot be opened. An ``sqlite3.Error`` later says that it is damaged.
+    """
+    if not path.is_file():
+        raise CxrError(f"There is no audit trail in {path}: name its file with --file.")
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    alone = not path.with_name(f"{path.name}-wal").exists()
+    connection = sqlite3.connect(address, uri=True, isolation_level=None)
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if not alone or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+            raise CxrError(
+                f"{path} cannot be read ({error.sqlite_errorname}): see its disk and permissions."
+            ) from error
+        # A copy on a disk that cannot be written: SQLite wants to make files beside it, unless it never changes.
+        connection = sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def rows(connection: sqlite3.Connection, after: int | None = None, limit: int = -1) -> Iterator[Row]:
+    """Rows in order of their sequence numbers, all or those after one; ``limit`` of them at most."""
+    where = "" if after is None else f"WHERE sequence > {int(after)}"
+    for values in connection.execute(f"SELECT {_COLUMNS} FROM entries {where} ORDER BY sequence LIMIT {int(limit)}"):
+        yield Row(*values)
+
+
+def iso(microseconds: int) -> str:
+    """ISO 8601 in UTC of microseconds since 1970."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds")
+
+
+def exported(
+    path: Path, keys: KeySet, cipher: Cipher, since: datetime | None, until: datetime | None
+) -> Iterator[dict[str, Any]]:
+    """The events of a trail, decrypted.
+
+    Args:
+        path: the trail's file.
+        keys: audit keys, for the head, which names the trail.
+        cipher: encryption keys.
+        since: from this time on.
+        until: before this time.
+
+    Yields:
+        ``sequence``, ``time`` and the event's members; for a row that does not open, ``error`` in their place.
+
+    Raises:
+        CxrError: there is no trail, or its head is damaged.
+    """
+    start = _microseconds(since) if since else 0
+    end = _microseconds(until) if until else 1 << 62
+    with opened_to_read(path) as connection:
+        head = _head(path, connection, keys)
+        for row in rows(connection):
+            if isinstance(row.time, int) and not start <= row.time < end:
+                continue
+            try:
+                values = {
+                    "time": iso(row.time),
+                    **json.loads(cipher.open(row.sealed, row_context(head.trail, row.sequence))),
+                }
+            except (CannotOpen, TypeError, ValueError, OverflowError) as error:
+                text = str(error) if isinstance(error, CannotOpen) else "The row was altered: see `cxr audit verify`."
+                values = {"time": None, "error": text}
+            yield {"sequence": row.sequence, **values}
+
+
+def _head(path: Path, connection: sqlite3.Connection, keys: KeySet) -> Head:
+    try:
+        head = read_head(connection, keys)
+    except sqlite3.Error:
+        head = None
+    if head is None:
+        raise CxrError(f"The head of {path} is damaged, or signed with a key that is not here: see `cxr audit verify`.")
+    return head
+
+
+def _microseconds(when: datetime) -> int:
+    return round(when.timestamp() * 1e6)
