@@ -13,7 +13,7 @@ import click
 
 from cxr_core import NOTICE, __version__
 from cxr_core.commands import OneSentence
-from cxr_core.errors import CxrError
+from cxr_core.predict_command import predict
 
 if TYPE_CHECKING:
     from cxr_core.settings import Settings
@@ -133,47 +133,4 @@ def models(as_json: bool) -> None:
             click.echo(f"    {reason}")
 
 
-@main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--model", type=click.Path(path_type=Path), help="Model package; default: the model in service, else the candidate."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a film.")
-@click.option("--rejected", is_flag=True, help="Use the latest candidate even though it did not pass the gate.")
-def predict(files: tuple[Path, ...], model: Path | None, as_json: bool, rejected: bool) -> None:
-    """Classify films with a model package."""
-    from cxr_core.errors import ImageRejected, explain_os_errors
-    from cxr_core.release.champion import get_champion
-    from cxr_core.release.package import load_manifest
-    from cxr_core.release.predictor import Predictor
-    from cxr_core.settings import load_settings
-    from cxr_core.store import ArtefactStore
-
-    now = load_settings()
-    shelf = ArtefactStore(now.store)
-    champion = None if rejected else get_champion(shelf)
-    folder = model or shelf.local_tree(champion or shelf.get_ref("release_candidate"))
-    if not load_manifest(folder).decision.passed and not rejected:
-        raise CxrError(f"The model in {folder} did not pass the promotion gate: use --rejected to try it all the same.")
-    predictor = Predictor.load(folder, low_confidence=now.service.low_confidence)
-    failed = 0
-    for file in files:
-        with explain_os_errors(file, "reading the film"):
-            data = file.read_bytes()
-        try:
-            answer = predictor.predict(data, now.quality)
-        except ImageRejected as error:
-            failed += 1
-            click.echo(json.dumps({"file": str(file), "code": error.code, "error": error.reason}) if as_json
-                       else f"{file}: {error.reason}", err=not as_json)  # fmt: skip
-            continue
-        if as_json:
-            click.echo(json.dumps({"file": str(file), **answer.model_dump(mode="json")}))
-        else:
-            shown = "  ".join(f"{label} {p:.3f}" for label, p in answer.probabilities.items())
-            notes = "".join(f"  [{warning.code}]" for warning in answer.warnings)
-            click.echo(f"{file}: {answer.label}  ({shown}){notes}")
-    if not as_json:
-        click.secho(NOTICE, dim=True)
-    if failed:
-        raise click.exceptions.Exit(1)
+main.add_command(predict)
