@@ -79,5 +79,6 @@ export function makeDecision(decided, signal) {
 
 /** A decision in words. */
 export function told({ decision, prediction }) {
-  return decision.action === "accept" ? `Accepted as ${prediction}.` : `Corrected to ${decision.label}.`;
+  const by = decision.by ? `, by ${decision.by}` : "";
+  return decision.action === "accept" ? `Accepted as ${prediction}${by}.` : `Corrected to ${decision.label}${by}.`;
 }

@@ -204,7 +204,9 @@ export class Films {
 
   /** Whether the served model can say where it looked, as far as is known. */
   canExplain() {
-    return this.explains && (servedModel()?.parts === undefined || "explain" in servedModel().parts);
+    const parts = servedModel()?.parts;
+    const names = Array.isArray(parts) ? parts : Object.keys(parts ?? { explain: "" });
+    return this.explains && names.includes("explain");
   }
 
   /** Ask for the heat map of a label (null: the predicted one) and keep it with the film. */

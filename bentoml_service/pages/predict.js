@@ -190,10 +190,12 @@ export function mount(signal) {
   }
   on(document, "dragleave", dragLeave);
   on(document, "paste", paste);
-  watchKey((there) => {
+  watchKey((there, byReader) => {
     if (there) {
       films.explains = true;
       films.run();
+    } else if (byReader) {  // who leaves takes the films along
+      films.clear();
     }
     changed(null);
   }, signal);

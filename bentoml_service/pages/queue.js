@@ -7,7 +7,7 @@ const KEPT = 8;  // cases whose pictures are kept in memory
 
 export class Queue {
   constructor() {
-    this.pictures = new Map();  // path to the promise of a blob address ("" where there is no picture)
+    this.pictures = new Map();  // path to the promise of a blob address
     this.clear();
   }
 
@@ -70,9 +70,9 @@ export class Queue {
     return this.picture(`/review/cases/${encodeURIComponent(id)}/film`);
   }
 
-  /** Address of the heat map, "" where the model has none. */
+  /** Address of the heat map; throws a Problem of status 404 where there is none. */
   heat(id) {
-    return this.picture(`/review/cases/${encodeURIComponent(id)}/overlay`, true);
+    return this.picture(`/review/cases/${encodeURIComponent(id)}/overlay`);
   }
 
   /** Have the next open case's pictures ready. */
@@ -84,15 +84,12 @@ export class Queue {
     }
   }
 
-  picture(path, optional = false) {
+  picture(path) {
     const kept = this.pictures.get(path);
     if (kept) {
       return kept;
     }
     const coming = ask(path, { as: "blob" }).then(URL.createObjectURL, (problem) => {
-      if (optional && problem.status === 404) {
-        return "";
-      }
       this.pictures.delete(path);
       throw problem;
     });
@@ -104,7 +101,7 @@ export class Queue {
   }
 
   drop(path) {
-    this.pictures.get(path).then((url) => url && URL.revokeObjectURL(url), () => {});
+    this.pictures.get(path).then(URL.revokeObjectURL, () => {});
     this.pictures.delete(path);
   }
 }

@@ -5,7 +5,7 @@ import { announce, make, showProblem } from "/static/common.js";
 import { hasKey, sentence, servedModel } from "/static/session.js";
 import { makeViewer } from "/static/viewer.js";
 
-export const STATES = { waiting: "Waiting", sending: "Sending", done: "Done", refused: "Refused", failed: "Not sent" };
+export const STATES = { waiting: "Waiting", sending: "Sending", done: "Done", refused: "Refused", failed: "Failed" };
 
 /**
  * Bind the section that shows a film.
@@ -65,6 +65,7 @@ export function makeResult(films, signal) {
       return;
     }
     const map = mapOf(film);
+    $("viewer").hidden = Boolean(film.problem) && !film.drawable;
     viewer.setFilm(film.drawable ? url : (map?.frame ?? ""), `Film ${film.name}`, unseen(film));
     viewer.setHeat(map ? map.overlay : "", map ? `Heat map for ${map.label}` : "");
   }

@@ -77,7 +77,8 @@ export function mount(signal) {
 
   function when({ created }) {
     const date = new Date(typeof created === "number" ? created * 1000 : created);
-    const text = date.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    const year = date.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+    const text = date.toLocaleString([], { ...year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
     return make("time", { datetime: date.toISOString() }, text);
   }
 
@@ -126,16 +127,29 @@ export function mount(signal) {
         return;
       }
       viewer.setFilm(film, `Film of case ${queue.index + 1}`, "The film cannot be drawn.");
-      const heat = await queue.heat(one.id);
-      if (turn === shown) {
-        viewer.setHeat(heat, heat ? `Heat map for ${one.prediction}` : "");
-      }
+      await showHeat(one, turn);
       queue.prefetch();
     } catch (problem) {
       if (turn === shown) {
         viewer.setFilm("", "", "The film cannot be shown.");
         showProblem(problem);
       }
+    }
+  }
+
+  async function showHeat(one, turn) {
+    let heat = "";
+    let why = "";
+    try {
+      heat = await queue.heat(one.id);
+    } catch (problem) {
+      if (problem.status !== 404) {
+        throw problem;
+      }
+      why = problem.detail;
+    }
+    if (turn === shown) {
+      viewer.setHeat(heat, `Heat map for ${one.prediction}`, why);
     }
   }
 

@@ -28,7 +28,7 @@ export const hasKey = () => key !== "";
 /** What GET /model said when the key was first used, or null. */
 export const servedModel = () => model;
 
-/** Call `watcher(hasKey)` at each change of the key until `signal` aborts. */
+/** Call `watcher(hasKey, byReader)` at each change of the key until `signal` aborts. */
 export function watchKey(watcher, signal) {
   watchers.add(watcher);
   signal.addEventListener("abort", () => watchers.delete(watcher));
@@ -53,16 +53,16 @@ export async function useKey(entered) {
   tell();
 }
 
-/** Drop the key; pages that watch it clear what they show. */
-export function forgetKey() {
+/** Drop the key, because the reader wants it or because the service refuses it. */
+export function forgetKey(byReader = false) {
   key = "";
   model = null;
-  tell();
+  tell(byReader);
 }
 
-function tell() {
+function tell(byReader = false) {
   for (const watcher of [...watchers]) {
-    watcher(hasKey());
+    watcher(hasKey(), byReader);
   }
 }
 

@@ -21,6 +21,11 @@ export function bindShortcuts({ move, decision, viewer, active }, signal) {
     r: () => viewer.resetTone(),
   };
 
+  function openHelp() {
+    help.showModal();
+    $("help-close").focus();
+  }
+
   function pressed(event) {
     const { key, target } = event;
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || help.open) {
@@ -37,7 +42,7 @@ export function bindShortcuts({ move, decision, viewer, active }, signal) {
     }
     if (key === "?") {
       event.preventDefault();
-      help.showModal();
+      openHelp();
       return;
     }
     if (!active() || !$("keys-on").checked || event.repeat) {
@@ -63,7 +68,7 @@ export function bindShortcuts({ move, decision, viewer, active }, signal) {
   }
 
   document.addEventListener("keydown", pressed, { signal });
-  $("help-open").addEventListener("click", () => help.showModal(), { signal });
+  $("help-open").addEventListener("click", openHelp, { signal });
   $("help-close").addEventListener("click", () => help.close(), { signal });
   signal.addEventListener("abort", () => help.close());
 }

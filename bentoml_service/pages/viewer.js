@@ -15,7 +15,8 @@ export function makeViewer(place) {
   const brightness = slider("Brightness", 40, 250, 100, () => tone());
   const contrast = slider("Contrast", 40, 300, 100, () => tone());
   const reset = make("button", { type: "button", class: "quiet" }, "Reset film");
-  const tools = make("div", { class: "tools" }, opacity.root, brightness.root, contrast.root, reset);
+  const note = make("p", { class: "small note", hidden: true });
+  const tools = make("div", { class: "tools" }, opacity.root, brightness.root, contrast.root, reset, note);
   place.replaceChildren(stage, tools);
   let shown = HEAT;
 
@@ -51,8 +52,10 @@ export function makeViewer(place) {
         film.removeAttribute("src");
       }
     },
-    /** Show a heat map by its address, or none. */
-    setHeat(url, alt = "") {
+    /** Show a heat map by its address, or none and why. */
+    setHeat(url, alt = "", why = "") {
+      note.hidden = !why;
+      note.textContent = why;
       heat.hidden = !url;
       heat.alt = alt;
       opacity.input.disabled = !url;
