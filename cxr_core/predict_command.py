@@ -109,7 +109,7 @@ def released_package(now: Settings, folder: Path | None = None, rejected: bool =
 
 
 def _write(paths: tuple[Path, ...], model: FilmModel, out: Path, concurrency: int, fresh: bool) -> bool:
-    from cxr_core.client.folder import predict_folder
+    from cxr_core.client.folder import journal_path, predict_folder
 
     try:
         found = predict_folder(paths, model, out, concurrency=concurrency, fresh=fresh)
@@ -117,6 +117,8 @@ def _write(paths: tuple[Path, ...], model: FilmModel, out: Path, concurrency: in
         click.echo("Stopped. The same command goes on from here.", err=True)
         raise
     except CxrError as error:
+        if not journal_path(out).exists():  # it had not begun
+            raise
         raise CxrError(f"{error} What was answered is kept: the same command goes on from there.") from error
     counts = "  ".join(f"{name} {count}" for name, count in {**found.predictions, **found.errors}.items())
     left = f", {found.others} other files left out" if found.others else ""
