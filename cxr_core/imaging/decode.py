@@ -1,29 +1,27 @@
-"""Decode JPEG and PNG bytes to 8-bit grey, on purpose in every case; refuse the rest with a stable reason.
+"""Decode JPEG and PNG bytes, and DICOM where asked for, to 8-bit grey; refuse the rest with a stable reason.
 
 The header is read and judged before a pixel is decoded, so that a small file cannot claim a huge memory.
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
-from dataclasses import dataclass
 from io import BytesIO
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from cxr_core.errors import ImageRejected
+from cxr_core.imaging.decoded import DecodedImage, Grey, Header, check_size, colour_to_grey, refuse_damage
+from cxr_core.imaging.dicom import decode_dicom
+from cxr_core.imaging.jpeg_streams import check_jpeg
 from cxr_core.settings_sections import QualitySettings
 
 __all__ = ["DecodedImage", "Header", "decode", "read_header", "sniff_format"]
 
-Grey = npt.NDArray[np.uint8]
-
 _ACCEPTED = ("JPEG", "PNG")  # report 2.5
 _EXIF_ORIENTATION = 0x0112  # EXIF 2.32, tag 274
-_TINT_SIDE = 64  # the tint is a property of large areas: measured on a reduced copy
 _SIGNATURES = (  # leading bytes of what people send by mistake
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -35,40 +33,10 @@ _SIGNATURES = (  # leading bytes of what people send by mistake
     (b"PK\x03\x04", "ZIP"),
 )
 
-
-@dataclass(frozen=True)
-class Header:
-    """What the file says of itself before decoding.
-
-    Attributes:
-        format: ``JPEG`` or ``PNG``, by content.
-        mode: Pillow mode, for example ``L``, ``RGB``, ``I;16``.
-        width, height: pixels as stored, before EXIF rotation.
-        orientation: EXIF orientation, 1-8; 1 when absent.
-    """
-
-    format: str
-    mode: str
-    width: int
-    height: int
-    orientation: int
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """A film in 8-bit grey.
-
-    Attributes:
-        grey: (height, width) uint8, upright, 0 black - 255 white.
-        header: the file's header.
-        tint: mean spread between the largest and smallest colour channel, 0-255; 0 for grey files.
-        bit_depth: bits a pixel that the grey came from (8, 10, 12, 14 or 16).
-    """
-
-    grey: Grey
-    header: Header
-    tint: float
-    bit_depth: int
+# A warning of a library can quote what a file holds, and a log must not. Once for the process: a filter that is set and
+# reset around a call (warnings.catch_warnings) is undone by another thread's.
+warnings.filterwarnings("ignore", module=r"PIL\.|cxr_core\.imaging\.|pydicom")
+logging.getLogger("PIL").setLevel(logging.ERROR)
 
 
 def sniff_format(data: bytes) -> str:
@@ -93,12 +61,17 @@ def read_header(data: bytes, limits: QualitySettings) -> Header:
     """
     with _open(data) as image:
         header = _header(image)
-        _check_size(header, limits)
+        check_size(header, limits)
         return header
 
 
-def decode(data: bytes, limits: QualitySettings) -> DecodedImage:
+def decode(data: bytes, limits: QualitySettings, dicom: bool = False) -> DecodedImage:
     """Decode an image to upright 8-bit grey.
+
+    Args:
+        data: the file's bytes.
+        limits: smallest and largest sizes.
+        dicom: whether DICOM is decoded too, see :func:`decode_dicom`; the data set is JPEG and PNG.
 
     Colour becomes ITU-R BT.601 luma; transparency is laid over black; palettes are resolved; 16-bit grey is scaled by
     the smallest of 10, 12, 14, 16 bits that holds its values; EXIF rotation is applied.
@@ -106,16 +79,15 @@ def decode(data: bytes, limits: QualitySettings) -> DecodedImage:
     Raises:
         ImageRejected: as :func:`read_header`, and ``truncated`` where pixel data is missing.
     """
+    if dicom and sniff_format(data) == "DICOM":
+        return decode_dicom(data, limits)
     with _open(data) as image:
         header = _header(image)
-        _check_size(header, limits)
-        try:
+        check_size(header, limits)
+        with refuse_damage("truncated", "The file ends early or its pixel data is damaged: copy it again."):
             image.load()
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise ImageRejected(
-                "truncated", "The file ends early or its pixel data is damaged: copy it again."
-            ) from error
-        grey, tint, bits = _to_grey(image)
+        with refuse_damage("corrupt", "The file's colours or its rotation are damaged: copy it again."):
+            grey, tint, bits = _to_grey(image)
     return DecodedImage(grey, header, tint, bits)
 
 
@@ -127,46 +99,30 @@ def _open(data: bytes) -> Image.Image:
         if kind == "unknown":
             raise ImageRejected("not_an_image", "The content is not an image of a known kind: supply JPEG or PNG.")
         raise ImageRejected("unsupported_format", f"The content is {kind}: convert it to JPEG or PNG.")
+    if kind == "JPEG":
+        check_jpeg(data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _check_size judges the size
-            return Image.open(BytesIO(data), formats=_ACCEPTED)
+        return Image.open(BytesIO(data), formats=_ACCEPTED)
     except Image.DecompressionBombError as error:
         raise ImageRejected(
             "too_large", "The header promises more pixels than any film has: check the file."
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:
         raise ImageRejected("corrupt", f"The {kind} header is damaged: copy the file again.") from error
 
 
 def _header(image: Image.Image) -> Header:
-    try:
+    with refuse_damage("corrupt", "The file's header is damaged: copy it again."):
         frames = getattr(image, "n_frames", 1)
         # Pillow would decode a whole PNG in search of EXIF behind its pixels: only what stands before them is read.
         hidden = image.format == "PNG" and "exif" not in image.info
         orientation = 1 if hidden else image.getexif().get(_EXIF_ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageRejected("corrupt", "The file's header is damaged: copy it again.") from error
     if frames > 1:
         raise ImageRejected("multi_frame", f"The file holds {frames} frames: save the one film as its own file.")
     orientation = orientation if orientation in range(1, 9) else 1
     # A single-frame MPO is a JPEG with a maker note.
     name = "PNG" if image.format == "PNG" else "JPEG"
     return Header(name, image.mode, image.width, image.height, orientation)
-
-
-def _check_size(header: Header, limits: QualitySettings) -> None:
-    short, long = sorted((header.width, header.height))
-    if long > limits.max_side or header.width * header.height > limits.max_pixels:
-        raise ImageRejected(
-            "too_large",
-            f"The header says {header.width} x {header.height} pixels, more than any film has: check the file.",
-        )
-    if short < limits.min_side:
-        raise ImageRejected(
-            "too_small",
-            f"{header.width} x {header.height} pixels: the shortest side must be {limits.min_side} or more.",
-        )
 
 
 def _to_grey(image: Image.Image) -> tuple[Grey, float, int]:
@@ -185,9 +141,4 @@ def _to_grey(image: Image.Image) -> tuple[Grey, float, int]:
         upright = upright.convert("RGB")
     if upright.mode != "RGB":
         return np.asarray(upright.convert("L")), 0.0, 8
-    return np.asarray(upright.convert("L")), _tint(np.asarray(upright)), 8
-
-
-def _tint(colour: npt.NDArray[np.uint8]) -> float:
-    small = cv2.resize(colour, (_TINT_SIDE, _TINT_SIDE), interpolation=cv2.INTER_AREA)
-    return float((small.max(axis=2).astype(np.int16) - small.min(axis=2)).mean())
+    return *colour_to_grey(upright), 8

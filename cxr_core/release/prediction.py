@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from cxr_core.imaging.advice import Advice
+
 __all__ = [
     "Advice",
     "GreyStatistics",
@@ -25,13 +27,6 @@ Floats = npt.NDArray[np.float64]
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Advice(_Answer):
-    """A warning beside a prediction: stable ``code``, ``message`` for a person."""
-
-    code: str
-    message: str
 
 
 class ModelIdentity(_Answer):

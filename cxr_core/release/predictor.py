@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_core.errors import CxrError
-from cxr_core.imaging.decode import DecodedImage, decode
-from cxr_core.imaging.quality import broken_rules
+from cxr_core.imaging.advice import image_advice
+from cxr_core.imaging.decode import decode
+from cxr_core.imaging.decoded import mean_and_deviation
 from cxr_core.modelling.tolerance import MAX_EXPORT_DIFFERENCE
 from cxr_core.release.engines import INPUT, OUTPUT, Engine, OnnxRuntimeEngine, cpu_session, open_engine
 from cxr_core.release.package import ONNX, REFERENCE, PackageManifest, load_manifest, read_part
@@ -128,10 +129,10 @@ class Predictor:
             ImageRejected: the file cannot be used; its ``code`` is stable.
         """
         limits = limits or QualitySettings()
-        image = decode(data, limits)
+        image = decode(data, limits, dicom=True)
         height, width = image.grey.shape
-        grey = GreyStatistics(float(image.grey.mean()), float(image.grey.std()), width, height, image.tint)
-        return Prepared(self.manifest.preprocessing.frame(image.grey), _quality_advice(image, grey, limits), grey)
+        grey = GreyStatistics(*mean_and_deviation(image.grey), width, height, image.tint)
+        return Prepared(self.manifest.preprocessing.frame(image.grey), image_advice(image, limits), grey)
 
     def logits(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Logits of canonical frames.
@@ -268,8 +269,3 @@ def _require_equal(engine: str, found: npt.NDArray[np.floating], expected: npt.N
             f"The engine {engine} differs from ONNX Runtime by {difference:.2g} on the reference frame, more than "
             f"{MAX_EXPORT_DIFFERENCE:g}: set service.inference.engine to onnxruntime."
         )
-
-
-def _quality_advice(image: DecodedImage, grey: GreyStatistics, limits: QualitySettings) -> tuple[Advice, ...]:
-    row = {"mean": grey.mean, "std": grey.std, "width": grey.width, "height": grey.height, "tint": grey.tint}
-    return tuple(Advice(code=rule.code, message=rule.reason(row, limits)) for rule in broken_rules(row, limits))
