@@ -422,3 +422,28 @@ def test_a_worker_killed_amid_its_writes_leaves_a_sound_file(path: Path) -> None
         assert requests - 1 <= tally.labels.total() <= requests
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_workers_go_on_when_the_file_is_deleted_under_their_writes(path: Path) -> None:
+    workers = [start(path, 1_000_000, "close") for _ in range(2)]
+    try:
+        for _ in range(4):
+            deadline = time.monotonic() + 60
+            while not path.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.2)  # into the midst of their writes
+            path.unlink()
+        with opened(path) as telemetry:
+            deadline = time.monotonic() + 60
+            before = counted(telemetry)
+            while counted(telemetry) == before and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert counted(telemetry) > before
+        assert [worker.poll() for worker in workers] == [None, None]
+    finally:
+        for worker in workers:
+            worker.kill()
+        said = [worker.communicate(timeout=30)[1] for worker in workers]
+    assert said == ["", ""]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
