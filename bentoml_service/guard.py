@@ -1,7 +1,8 @@
-"""The gate in front of every route, BentoML's own included: what is not named here does not exist.
+"""The gate in front of every route, BentoML's own included: what is not named in ``permissions`` does not exist.
 
 A pure ASGI class that lets no exception through, because one outside the mounted app leaves the client hanging
-(TRAPS 25). Its log line names a known route, never a path, header, query or file name that a client sent.
+(TRAPS 25). Every answer to a key holder leaves only after its row is in the audit trail. Its log line names a known
+route, never a path, header, query or file name that a client sent.
 """
 
 from __future__ import annotations
@@ -10,31 +11,35 @@ import logging
 import time
 import traceback
 import uuid
+from collections.abc import Callable
+from typing import Any
 
+import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bentoml_service.audit_log import AuditEvent
+from bentoml_service.headers import security_headers, with_headers
 from bentoml_service.inference import Runtime
+from bentoml_service.permissions import Route, find_route
 from bentoml_service.problems import problem
+from bentoml_service.rate_limits import RateLimiter
+from bentoml_service.security import Holder
+from bentoml_service.telemetry import OTHER
+from cxr_core.errors import CxrError
 
-__all__ = ["OPEN", "ROUTES", "Guard"]
+__all__ = ["Guard"]
 
-# BentoML's /livez and /readyz stay for container probes: they say up or not up and nothing else.
-OPEN = frozenset({"/health", "/livez", "/readyz"})
-ROUTES: dict[str, tuple[str, ...]] = {
-    "/health": ("GET",),
-    "/livez": ("GET", "HEAD"),
-    "/readyz": ("GET", "HEAD"),
-    "/model": ("GET",),
-    "/predict": ("POST",),
-}
+_PROBES = frozenset({"/health", "/livez", "/readyz"})  # asked every few seconds: neither logged nor audited
+# Without a row in the trail these must not answer: they work on films. The others keep an operator informed.
+_ONLY_AUDITED = ("/predict", "/batch_predict", "/review/")
 
 _logger = logging.getLogger("cxr.service")
 
 
 class Guard:
-    """ASGI middleware: keys, known routes and methods, request ids, one log line, no exception."""
+    """ASGI middleware: keys, roles, limits, known routes and methods, audit, metrics, one log line, no exception."""
 
     def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
         self.app = app
@@ -44,66 +49,154 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await _Call(self.app, self.runtime, scope, receive, send).answer()
         else:  # WebSocket: nothing here speaks it
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = str(uuid.uuid4())
-        scope.setdefault("state", {})["request_id"] = request_id
+
+class _Call:
+    """One request on its way through."""
+
+    def __init__(self, app: ASGIApp, runtime: Runtime, scope: Scope, receive: Receive, send: Send) -> None:
+        self.app, self.runtime = app, runtime
+        self.scope, self.receive, self.send = scope, receive, send
+        self.state: dict[str, Any] = scope.setdefault("state", {})
+        self.request_id = self.state["request_id"] = str(uuid.uuid4())
+        self.route: Route | None = find_route(scope["path"])
+        self.holder: Holder | None = None
+        self.status = 0
+        self.replaced = False
+
+    async def answer(self) -> None:
         started = time.perf_counter()
-        status = 0
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         try:
-            refusal = self._refusal(scope, request_id)
-            await (refusal or self.app)(scope, receive, watched)
+            refusal = await self._refusal()
+            await (refusal or self.app)(self.scope, self.receive, self._leave)
         except Exception as error:
-            _log_error(request_id, error)
-            if not status:
-                answer = problem(
-                    500, "internal_error", "The service failed; the request id names it in the log.", request_id
-                )
-                await answer(scope, receive, watched)
+            _log_error(self.request_id, error)
+            if not self.status:
+                detail = "The service failed; the request id names it in the log."
+                await self._problem(500, "internal_error", detail)(self.scope, self.receive, self._leave)
         finally:
-            self._log(scope, status, time.perf_counter() - started, request_id)
+            self._account(time.perf_counter() - started)
 
-    def _refusal(self, scope: Scope, request_id: str) -> Response | None:
-        path, method = scope["path"], scope["method"]
-        methods = ROUTES.get(path)
-        if not (path in OPEN and methods and method in methods):
-            holder = self._holder(Headers(scope=scope))
-            if holder is None:
-                challenge = {"WWW-Authenticate": 'Bearer realm="cxr"'}
-                detail = "Send a valid API key in the header X-API-Key, or as Authorization: Bearer."
-                return problem(401, "unauthorized", detail, request_id, challenge)
-            scope["state"]["key_id"] = holder
-        if methods is None:
-            return problem(404, "not_found", "There is no such route.", request_id)
+    async def _refusal(self) -> Response | None:
+        method, headers = self.scope["method"], Headers(scope=self.scope)
+        if self.runtime.cors and (answer := self.runtime.cors.preflight(method, headers, self.route)):
+            return answer
+        methods = self.route.methods if self.route else {}
+        if method in methods and methods[method] is None:
+            return None  # open
+        if (wait := await self._identify(headers)) is not None:
+            return self._slow_down(wait, "Too many wrong keys came from this address.")
+        if self.holder is None:
+            challenge = {"WWW-Authenticate": 'Bearer realm="cxr"'}
+            detail = "Send a valid API key in the header X-API-Key, or as Authorization: Bearer."
+            return self._problem(401, "unauthorized", detail, challenge)
+        if self.route is None:
+            return self._problem(404, "not_found", "There is no such route.")
         if method not in methods:
             allow = ", ".join(methods)
-            return problem(405, "method_not_allowed", f"This route answers {allow}.", request_id, {"Allow": allow})
-        return None
+            return self._problem(405, "method_not_allowed", f"This route answers {allow}.", {"Allow": allow})
+        roles = methods[method]
+        if roles is not None and self.holder.role not in roles:
+            return self._problem(403, "forbidden", f"This route is for the roles {', '.join(sorted(roles))}.")
+        return await self._limited(self.holder)
 
-    def _holder(self, headers: Headers) -> str | None:
+    async def _identify(self, headers: Headers) -> float | None:
+        """Find the key's holder; seconds to wait where an address has tried too many wrong keys."""
         key = headers.get("x-api-key")
         if key is None:
             scheme, _, token = headers.get("authorization", "").partition(" ")
             key = token.strip() if scheme.lower() == "bearer" else None
-        return self.runtime.keys.holder(key) if key and self.runtime.keys else None
+        limiter = self.runtime.limiter
+        client = (self.scope.get("client") or ("", 0))[0]
+        if limiter and (wait := await _limits(limiter, limiter.barred, client)) is not None:
+            return wait
+        self.holder = self.runtime.keys.holder(key) if key and self.runtime.keys else None
+        if self.holder:
+            self.state["key_id"] = self.holder.id
+        elif key and limiter:
+            await _limits(limiter, limiter.strike, client)
+        return None
 
-    def _log(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        path = scope["path"]
-        if path in ("/livez", "/readyz", "/health") and status == 200:
-            return  # probes come every few seconds
-        known = path in ROUTES
-        method = scope["method"] if known and scope["method"] in ROUTES[path] else "-"
-        _logger.info("%s %s %d %.0f ms request=%s", method, path if known else "-", status, seconds * 1000, request_id)
+    async def _limited(self, holder: Holder) -> Response | None:
+        limiter = self.runtime.limiter
+        wait = await _limits(limiter, limiter.spend, holder.id) if limiter else None
+        return None if wait is None else self._slow_down(wait, "This key has made too many requests.")
+
+    def _slow_down(self, seconds: float, detail: str) -> Response:
+        return self._problem(429, "rate_limited", detail, {"Retry-After": str(max(1, round(seconds)))})
+
+    def _problem(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+        self.state["code"] = code
+        return problem(status, code, detail, self.request_id, headers)
+
+    async def _leave(self, message: Message) -> None:
+        """Let an answer out: audited first, with the security headers."""
+        if self.replaced:
+            return  # the rest of an answer that was taken back
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if not await self._audited() and self._needs_audit():
+                self.replaced = True
+                self.status = 503
+                detail = "The audit trail cannot be written, so no film is judged: tell whoever runs the service."
+                taken = self._problem(503, "audit_unavailable", detail, {"Retry-After": "30"})
+                await taken(self.scope, self.receive, self._send_with_headers)
+                return
+        await self._send_with_headers(message)
+
+    async def _send_with_headers(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            added = security_headers(self.route, self.scope.get("scheme") == "https")
+            if self.runtime.cors:
+                added += self.runtime.cors.headers(Headers(scope=self.scope).get("origin"))
+            message = {**message, "headers": with_headers(message.get("headers", ()), added)}
+        await self.send(message)
+
+    def _needs_audit(self) -> bool:
+        return self.route is not None and self.holder is not None and self.route.template.startswith(_ONLY_AUDITED)
+
+    async def _audited(self) -> bool:
+        trail = self.runtime.audit
+        if self.route and self.route.open_to_all(self.scope["method"]):
+            return True  # pages and probes hold no data
+        if trail is None:
+            return False
+        event = AuditEvent(
+            request_id=self.request_id,
+            key_id=self.holder.id if self.holder else None,
+            role=self.holder.role if self.holder else None,
+            method=self.scope["method"] if self.route and self.scope["method"] in self.route.methods else "-",
+            route=self.route.template if self.route else OTHER,
+            status=self.status,
+            code=self.state.get("code", "ok"),
+            model=self.state.get("model"),
+            patient=self.state.get("patient"),
+            detail=self.state.get("detail", {}),
+        )
+        try:
+            await trail.record(event)
+        except CxrError as error:
+            _logger.error("%s", error)
+            return False
+        return True
+
+    def _account(self, seconds: float) -> None:
+        template = self.route.template if self.route else OTHER
+        if template in _PROBES and self.status in (200, 503):
+            return
+        if self.runtime.telemetry:
+            self.runtime.telemetry.request(template, self.status, seconds)
+        known = self.route and self.scope["method"] in self.route.methods
+        method = self.scope["method"] if known else "-"
+        _logger.info("%s %s %d %.0f ms request=%s", method, template, self.status, seconds * 1000, self.request_id)
+
+
+async def _limits(limiter: RateLimiter, ask: Callable[[str], float | None], whose: str) -> float | None:
+    """Ask the limiter: at once where it counts on this machine, in a thread where it waits for the network."""
+    return await anyio.to_thread.run_sync(ask, whose) if limiter.blocking else ask(whose)
 
 
 def _log_error(request_id: str, error: Exception) -> None:

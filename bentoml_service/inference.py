@@ -24,6 +24,7 @@ from cxr_core.release.prediction import Prediction, Prepared
 from cxr_core.release.predictor import Predictor
 from cxr_core.settings import Settings, load_settings
 from cxr_core.settings_sections import QualitySettings
+from cxr_core.settings_service import ServiceSettings
 
 __all__ = ["BUNDLED", "Answer", "Runtime", "expected_labels", "package_folder", "require_promoted"]
 
@@ -68,7 +69,8 @@ class Runtime:
         keys: the API keys.
         predictor: the loaded model.
         batcher: the queue in front of it.
-        secrets, audit, telemetry, review, limiter: of the service that runs; None where it has none.
+        secrets, audit, telemetry, review, limiter, cors: of the service that runs; None where it has none.
+        limits: what a film must keep to.
     """
 
     def __init__(self) -> None:
@@ -81,8 +83,9 @@ class Runtime:
         self.telemetry: Any = None
         self.review: Any = None
         self.limiter: Any = None
+        self.cors: Any = None
+        self.limits = QualitySettings()
         self._decoders: ThreadPoolExecutor | None = None
-        self._limits = QualitySettings()
 
     def check(self) -> None:
         """Verify, before any process is started, that the service can run.
@@ -116,7 +119,7 @@ class Runtime:
             precision=inference.precision,
             labels=expected_labels(self.settings),
         )
-        self._limits = self.settings.quality.model_copy(
+        self.limits = self.settings.quality.model_copy(
             update={"min_side": service.min_side, "max_side": service.max_side}
         )
         # As many films at once as there are cores: more would only hold more decoded pixels in memory.
@@ -134,14 +137,13 @@ class Runtime:
             self._decoders.shutdown(wait=False, cancel_futures=True)
 
     @property
-    def max_bytes(self) -> int:
-        """Files must be smaller, bytes."""
-        return self._ready()[2].service.max_bytes
+    def service(self) -> ServiceSettings:
+        """Settings of the service.
 
-    @property
-    def body_seconds(self) -> float:
-        """Within which a body must arrive."""
-        return self._ready()[2].service.body_seconds
+        Raises:
+            RequestError: 503 ``not_ready`` until the model is loaded.
+        """
+        return self._ready()[2].service
 
     def loaded(self) -> Predictor:
         """The model.
@@ -223,7 +225,7 @@ class Runtime:
 
     async def _prepare(self, predictor: Predictor, data: bytes, place: Place) -> Prepared:
         assert self._decoders is not None  # made together with the predictor
-        work = self._decoders.submit(partial(predictor.prepare, data, self._limits))
+        work = self._decoders.submit(partial(predictor.prepare, data, self.limits))
         place.hold(work)
         return await asyncio.wrap_future(work)
 

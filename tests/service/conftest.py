@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from serving import Server, environment, serve
 
+from bentoml_service.secret_keys import create_secrets
 from bentoml_service.security import create_key
 
 
@@ -47,7 +48,25 @@ def key_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def key(key_path: Path) -> str:
-    return create_key(key_path, "tests")
+    return create_key(key_path, "tests", role="admin")
+
+
+@pytest.fixture(scope="session")
+def secrets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("secrets") / "service-secrets.json"
+    create_secrets(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def service_settings(key_path: Path, key: str, secrets_path: Path) -> dict[str, str]:
+    """Environment of a service that the tests may ask as often, and with as many wrong keys, as they like."""
+    return {
+        "CXR_API_KEYS": str(key_path),
+        "CXR_SECRETS": str(secrets_path),
+        "CXR_SERVICE__RATE_LIMIT": "100000/second",
+        "CXR_SERVICE__FAILURE_LIMIT": "100000/second",
+    }
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +92,10 @@ def build_command() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def server(
-    bento: dict[str, str], key: str, key_path: Path, tmp_path_factory: pytest.TempPathFactory
+    bento: dict[str, str], service_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The bento, served from its store alone."""
     folder = tmp_path_factory.mktemp("server")
-    changes = {"BENTOML_HOME": bento["home"], "CXR_API_KEYS": str(key_path)}
+    changes = {**service_settings, "BENTOML_HOME": bento["home"], "CXR_SERVICE__STATE_DIR": str(folder / "state")}
     with serve(bento["tag"], folder, changes) as running:
         yield running

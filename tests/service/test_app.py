@@ -17,6 +17,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from bentoml_service import wiring
 from bentoml_service.app import create_app
 from bentoml_service.guard import Guard
 from bentoml_service.inference import Runtime
@@ -27,12 +28,17 @@ CANARY = "DOE-JANE-19560412"
 
 
 @pytest.fixture
-def runtime(package: Path, key_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+def runtime(
+    package: Path, service_settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Runtime]:
     monkeypatch.setenv("CXR_MODEL", str(package))
-    monkeypatch.setenv("CXR_API_KEYS", str(key_path))
+    monkeypatch.setenv("CXR_SERVICE__STATE_DIR", str(tmp_path / "state"))
+    for name, value in service_settings.items():
+        monkeypatch.setenv(name, value)
     started = Runtime()
-    started.start()
-    return started
+    wiring.start(started)
+    yield started
+    asyncio.run(wiring.stop(started))
 
 
 @pytest.fixture
@@ -45,10 +51,14 @@ def client(runtime: Runtime, key: str) -> Iterator[TestClient]:
 def test_nothing_is_answered_before_the_model_is_loaded(runtime: Runtime, key: str) -> None:
     runtime.predictor = None
     with TestClient(Guard(create_app(runtime), runtime), headers={"X-API-Key": key}) as client:
-        for answer in (client.get("/health"), client.get("/model"), client.post("/predict", content=b"x")):
+        for answer in (client.get("/model"), client.post("/predict", content=b"x"), client.post("/batch_predict")):
             assert answer.status_code == 503
             assert answer.json()["code"] == "not_ready"
             assert answer.headers["retry-after"] == "5"
+        health = client.get("/health")
+        assert (health.status_code, health.json()["live"], health.json()["ready"]) == (503, True, False)
+        assert health.json()["checks"] == {"model": False, "keys": True, "audit": True, "state": True}
+        assert client.get("/health?probe=live").status_code == 200
 
 
 def test_before_the_keys_are_loaded_nobody_has_one(key: str) -> None:

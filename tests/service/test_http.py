@@ -48,7 +48,14 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
 def test_health_is_open_and_names_the_version(stranger: httpx.Client) -> None:
     answer = stranger.get("/health")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "model": {"name": "cxr", "version": "1.0.0"}, "notice": NOTICE}
+    assert answer.json() == {
+        "status": "ready",
+        "live": True,
+        "ready": True,
+        "checks": {"model": True, "keys": True, "audit": True, "state": True},
+        "model": {"name": "cxr", "version": "1.0.0"},
+        "notice": NOTICE,
+    }
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
@@ -105,7 +112,7 @@ def test_a_bearer_token_is_a_key_too(stranger: httpx.Client, key: str) -> None:
     assert answer.status_code == 200
 
 
-HIDDEN = ["/", "/healthz", "/schema.json", "/docs.json", "/metrics", "/static_content/x", "/openapi.json", "/docs"]
+HIDDEN = ["/healthz", "/schema.json", "/docs.json", "/static_content/x", "/docs", "/static", "/static/", "/redoc"]
 NEAR = ["/health/", "//health", "/HEALTH", "/health/x", "/readyz/", "/predict/", "/nope"]
 
 
