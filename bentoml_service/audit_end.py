@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from bentoml_service.audit_chain import START, Cut, Head, Signed, verify
 from bentoml_service.key_sets import KeySet
 from cxr_core.errors import CxrError
 
-__all__ = ["SCHEMA", "AuditUnavailable", "checked_head", "read_cuts", "read_head", "read_schema"]
+__all__ = ["SCHEMA", "AuditUnavailable", "checked_head", "read_cuts", "read_head", "read_schema", "unsigned_trail"]
 
 SCHEMA = {
     "entries": "CREATE TABLE entries (sequence INTEGER PRIMARY KEY, time INTEGER NOT NULL, sealed BLOB NOT NULL, "
@@ -36,6 +37,13 @@ def read_head(connection: sqlite3.Connection, keys: KeySet) -> Head | None:
     """The head, or None where it is missing or its signature does not hold."""
     found = connection.execute("SELECT text, key_id, mac FROM head").fetchall()
     return verify(keys, Head, Signed(*found[0])) if len(found) == 1 else None
+
+
+def unsigned_trail(connection: sqlite3.Connection) -> str | None:
+    """The name that a head gives whose signature does not hold; None where it gives none."""
+    found = connection.execute("SELECT text FROM head").fetchone()
+    name = re.search(r'"trail": "([0-9a-f]{32})"', found[0]) if found and isinstance(found[0], str) else None
+    return name[1] if name else None
 
 
 def read_cuts(connection: sqlite3.Connection, keys: KeySet) -> dict[int, Cut | None]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bentoml_service.audit_chain import Head, Row, row_context
+from bentoml_service.audit_chain import Row, row_context
 from bentoml_service.audit_end import read_head
 from bentoml_service.encryption import CannotOpen, Cipher
 from bentoml_service.key_sets import KeySet
@@ -26,10 +26,18 @@ def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
     """The file as it is at one moment; nothing in it can be changed.
 
     Raises:
-        CxrError: there is no such file, or it cannot be opened. An ``sqlite3.Error`` later says that it is damaged.
+        CxrError: there is no such file, or it cannot be opened. Of a damaged one the first statement says so.
     """
     if not path.is_file():
         raise CxrError(f"There is no audit trail in {path}: name its file with --file.")
+    connection = _connected(path)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode=ro"
     alone = not path.with_name(f"{path.name}-wal").exists()
     connection = sqlite3.connect(address, uri=True, isolation_level=None)
@@ -39,16 +47,17 @@ def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         connection.close()
-        if not alone or error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CORRUPT:
+        if not alone:
             raise CxrError(
                 f"{path} cannot be read ({error.sqlite_errorname}): see its disk and permissions."
             ) from error
-        # A copy on a disk that cannot be written: SQLite wants to make files beside it, unless it never changes.
+        # A copy on a disk that cannot be written: SQLite makes files beside it, unless it may take it as unchanging.
         connection = sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            connection.close()
+            raise
+    return connection
 
 
 def rows(connection: sqlite3.Connection, after: int | None = None, limit: int = -1) -> Iterator[Row]:
@@ -79,34 +88,31 @@ def exported(
         ``sequence``, ``time`` and the event's members; for a row that does not open, ``error`` in their place.
 
     Raises:
-        CxrError: there is no trail, or its head is damaged.
+        CxrError: there is no trail, or its head or the file is damaged.
     """
     start = _microseconds(since) if since else 0
     end = _microseconds(until) if until else 1 << 62
     with opened_to_read(path) as connection:
-        head = _head(path, connection, keys)
-        for row in rows(connection):
-            if isinstance(row.time, int) and not start <= row.time < end:
-                continue
-            try:
-                values = {
-                    "time": iso(row.time),
-                    **json.loads(cipher.open(row.sealed, row_context(head.trail, row.sequence))),
-                }
-            except (CannotOpen, TypeError, ValueError, OverflowError) as error:
-                text = str(error) if isinstance(error, CannotOpen) else "The row was altered: see `cxr audit verify`."
-                values = {"time": None, "error": text}
-            yield {"sequence": row.sequence, **values}
+        try:
+            head = read_head(connection, keys)
+            if head is None:
+                raise CxrError(
+                    f"The head of {path} is damaged, or signed with a key that is not here: see `cxr audit verify`."
+                )
+            for row in rows(connection):
+                if not isinstance(row.time, int) or start <= row.time < end:
+                    yield {"sequence": row.sequence, **_opened(row, head.trail, cipher)}
+        except sqlite3.Error as error:
+            raise CxrError(f"{path} is damaged: see `cxr audit verify`.") from error
 
 
-def _head(path: Path, connection: sqlite3.Connection, keys: KeySet) -> Head:
+def _opened(row: Row, trail: str, cipher: Cipher) -> dict[str, Any]:
     try:
-        head = read_head(connection, keys)
-    except sqlite3.Error:
-        head = None
-    if head is None:
-        raise CxrError(f"The head of {path} is damaged, or signed with a key that is not here: see `cxr audit verify`.")
-    return head
+        return {"time": iso(row.time), **json.loads(cipher.open(row.sealed, row_context(trail, row.sequence)))}
+    except CannotOpen as error:
+        return {"error": str(error)}
+    except (TypeError, ValueError, OverflowError):
+        return {"error": "The row was altered: see `cxr audit verify`."}
 
 
 def _microseconds(when: datetime) -> int:

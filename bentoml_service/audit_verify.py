@@ -13,12 +13,15 @@ from pathlib import Path
 
 from bentoml_service.audit_anchors import kept_anchors
 from bentoml_service.audit_chain import START, Anchor, Cut, Head, Row
-from bentoml_service.audit_end import SCHEMA, read_cuts, read_head, read_schema
+from bentoml_service.audit_end import SCHEMA, read_cuts, read_head, read_schema, unsigned_trail
 from bentoml_service.audit_findings import Finding, Findings
 from bentoml_service.audit_reading import opened_to_read, rows
 from bentoml_service.key_sets import KeySet
 
 __all__ = ["Report", "verify_trail"]
+
+
+_ROWS_TO_PROVE = 100  # one genuine row among the first is enough to believe an unsigned name
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class _Check:
         if self.head is None:
             self.findings.add("head", "The signed head is missing, altered, or signed with a key that is not here.")
         cuts = read_cuts(connection, self.keys)
-        trail = self._trail(cuts)
+        trail = self._trail(connection, cuts)
         if trail is None:
             return
         base, before = self._check_cuts(trail, cuts)
@@ -95,10 +98,17 @@ class _Check:
         ends = {cut.last: cut.hash for cut in cuts.values() if cut}
         self._check_anchors(trail, max(last, base), base, {**kept, **ends})
 
-    def _trail(self, cuts: Mapping[int, Cut | None]) -> str | None:
-        """Name of the trail: it is part of every hash."""
+    def _trail(self, connection: sqlite3.Connection, cuts: Mapping[int, Cut | None]) -> str | None:
+        """Name of the trail, which is part of every hash: as something signed has it, else as the rows prove it."""
         known = [self.head, *cuts.values(), *self.anchors.values()]
-        return next((record.trail for record in known if record), None)
+        signed = next((record.trail for record in known if record), None)
+        if signed:
+            return signed
+        name = unsigned_trail(connection)
+        if name and any(row.state(self.keys, name) == "genuine" for row in rows(connection, limit=_ROWS_TO_PROVE)):
+            return name
+        self.notes.append("the rows, because nothing says which trail they belong to: give an anchor of it.")
+        return None
 
     def _check_cuts(self, trail: str, cuts: Mapping[int, Cut | None]) -> tuple[int, bytes]:
         """Proofs of prunings, in order; returns where the rows must begin: last pruned row and its hash."""
