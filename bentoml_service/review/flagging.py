@@ -89,7 +89,7 @@ def queue_flagged(
     try:
         if known := queue.known(content, prediction.model.digest):
             return known
-        grey = decode(data, limits).grey
+        grey = decode(data, limits, dicom=True).grey
         return queue.add(new_case(prediction, frame, grey, content, request_id, queue.settings.preview_side))
     except CxrError as error:
         _logger.error("a flagged film was not queued: %s request=%s", error, request_id)

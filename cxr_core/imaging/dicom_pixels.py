@@ -93,7 +93,7 @@ def pixels(elements: Elements, place: int, end: int, undefined: bool, syntax: st
     if syntax in NATIVE:
         if undefined:
             raise damaged()
-        if end - place < layout.size or len(elements.data) < place + layout.size:
+        if not place + layout.size <= end <= len(elements.data):
             raise cut()
         data = elements.data[place : place + layout.size + layout.size % 2]
         if layout.depth.allocated == 8 and not elements.little and elements.data[place - 8 : place - 6] == b"OW":
