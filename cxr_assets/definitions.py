@@ -10,6 +10,7 @@ from cxr_assets.eda.assets import eda_assets
 from cxr_assets.evaluation import assets as evaluation
 from cxr_assets.evaluation import folds
 from cxr_assets.explain import assets as explain
+from cxr_assets.inference.jobs import predict_folder
 from cxr_assets.mlflow import MlflowResource
 from cxr_assets.release import assets as release
 from cxr_assets.release import checks as release_checks
@@ -53,6 +54,7 @@ defs = dg.Definitions(
         "io_manager": ArtefactIOManager(store=_store),
     },
     jobs=[
+        predict_folder,
         dg.define_asset_job(
             OBSERVE_JOB,
             selection=[dataset.raw_images],

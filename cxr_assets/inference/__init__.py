@@ -1,0 +1,1 @@
+"""Predictions for folders of films: beside the pipeline, whenever somebody asks."""
