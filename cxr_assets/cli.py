@@ -38,7 +38,7 @@ Look at
   the pipeline     make ui      then http://127.0.0.1:3000 (runs and figures are recorded in {ensure_dagster_home()})
   the artefacts    {settings.store}
   a prediction     cxr predict FILE...
-  the service      make serve   then POST /predict on http://127.0.0.1:3001 (key: cxr keys create --id NAME)
+  the service      make serve   then http://127.0.0.1:3001 (first: cxr keys create --id NAME, cxr secrets create)
 {NOTICE}"""
     )
 

@@ -102,6 +102,7 @@ def test_raw_films_become_a_service_that_answers_as_the_pipeline_does(
     assert [*said["probabilities"].values()] == pytest.approx([row["p_0"], row["p_1"], row["p_2"]], abs=1e-4)
 
     key = command("keys", "create", "--id", "test").split()[-1]
+    command("secrets", "create")
     url = served()
     assert health_check(url) == 0
     assert health_check("http://127.0.0.1:9") == 1  # nothing answers there
