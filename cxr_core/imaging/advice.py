@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
@@ -71,11 +72,13 @@ def border_share(grey: Grey) -> float:
         grey: (height, width) uint8.
     """
     height, width = grey.shape
-    dark, bright = grey > _BLACK, grey < _WHITE
-    rows, columns = (
-        _inside((dark.mean(axis=axis) <= _SPECKS) | (bright.mean(axis=axis) <= _SPECKS)) for axis in (1, 0)
-    )
-    return 1 - rows * columns / (height * width)
+    masks = cv2.compare(grey, _BLACK, cv2.CMP_GT), cv2.compare(grey, _WHITE, cv2.CMP_LT)  # 255 where it is so
+    inside = []
+    for axis, length in ((1, width), (0, height)):
+        few = _SPECKS * 255 * length
+        lines = [cv2.reduce(mask, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).reshape(-1) <= few for mask in masks]
+        inside.append(_inside(lines[0] | lines[1]))
+    return 1 - inside[0] * inside[1] / (height * width)
 
 
 def _inside(border: npt.NDArray[np.bool_]) -> int:
