@@ -46,7 +46,7 @@ class AuditStore:
         with self._explained():
             if seen is None:
                 _make_file(path)
-            self._identity = _identity(path)
+            main = _identity(path)
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=rw",
                 timeout=_BUSY_SECONDS,
@@ -60,6 +60,7 @@ class AuditStore:
                 self._connection.execute("BEGIN")  # one moment for all that is read
                 self.seen = checked_head(path, self._connection, keys, seen)
                 self._connection.execute("COMMIT")
+                self._identity = (main, *_beside(path))
                 self._connection.execute("PRAGMA busy_timeout = 0")  # _begin waits in its own way
         except BaseException:
             self.close()
@@ -169,14 +170,16 @@ class AuditStore:
 
     # ----------------------------------------------------------------- checking
     def require_same_file(self) -> None:
-        """See that the path still leads to the file that is open.
+        """See that the path still leads to the file that is open, and to the log and the locks beside it.
 
         Raises:
-            AuditUnavailable: it is gone, or another one lies there.
+            AuditUnavailable: one of them is gone, or another one lies there.
         """
         with self._explained():
-            if _identity(self.path) != self._identity:
-                raise AuditUnavailable(f"{self.path} was replaced: put the audit trail of this service back.")
+            if (_identity(self.path), *_beside(self.path)) != self._identity:
+                raise AuditUnavailable(
+                    f"{self.path} or its -wal file was replaced: put the audit trail of this service back."
+                )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -214,6 +217,12 @@ def _make_file(path: Path) -> None:
 def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino
+
+
+def _beside(path: Path) -> list[tuple[int, int]]:
+    """The write-ahead log and its index: they are there as long as a connection is; zeros for one that is gone."""
+    files = [path.with_name(path.name + ending) for ending in ("-wal", "-shm")]
+    return [_identity(file) if file.exists() else (0, 0) for file in files]
 
 
 def _sentence(path: Path, error: sqlite3.Error) -> str:
