@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,23 @@ def test_the_accept_header_chooses_the_format(accept: str, form: str) -> None:
 def test_prometheus_client_waits_until_bentoml_has_set_its_environment() -> None:
     code = "import sys, bentoml_service.telemetry; print('prometheus_client' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_the_text_leaves_nothing_in_the_folder_of_per_process_metrics(tmp_path: Path) -> None:
+    folder = tmp_path / "multiproc"
+    folder.mkdir()
+    code = (
+        "import sys, pathlib; from bentoml_service.telemetry import Telemetry;"
+        "from cxr_core.settings_service import TelemetrySettings;"
+        "t = Telemetry(pathlib.Path(sys.argv[1]), TelemetrySettings()); t.request('/predict', 200, .1);"
+        "print(t.prometheus())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "telemetry.sqlite")]
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert 'cxr_requests_total{route="/predict",status="200"} 1.0' in done.stdout, done.stderr
+    assert list(folder.iterdir()) == []
+    # the process ended without close(): what was counted is there all the same
+    again = Telemetry(tmp_path / "telemetry.sqlite", TelemetrySettings())
+    assert again.metrics()["overall"]["total"]["requests"] == 1
+    again.close()

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 
 from bentoml_service import telemetry_counts, telemetry_store
 from bentoml_service.latency_buckets import BOUNDS, HIGHEST, LOWEST, RELATIVE_ERROR, bucket_of, cumulative, quantile
+from bentoml_service.metrics_report import report_metrics
 from bentoml_service.telemetry import Observation, Telemetry
 from bentoml_service.telemetry_counts import Tally
-from bentoml_service.telemetry_store import TelemetryStore
+from bentoml_service.telemetry_store import Stored, TelemetryStore
 from cxr_core.release.predictor import ModelIdentity
 from cxr_core.settings_service import TelemetrySettings
 
@@ -66,6 +68,12 @@ def test_percentiles_are_within_the_stated_error(spread: float, share: float) ->
     true = np.quantile(seconds, share, method="inverted_cdf")
     assert quantile(count_by_bucket(seconds), share) == pytest.approx(true, rel=RELATIVE_ERROR + 1e-9)
     assert RELATIVE_ERROR <= 0.02
+
+
+@pytest.mark.parametrize(("share", "nearest"), [(0.5, 0.2), (0.67, 0.4), (0.95, 0.4), (0.01, 0.1)])
+def test_a_percentile_of_few_requests_is_one_of_them(share: float, nearest: float) -> None:
+    found = quantile(count_by_bucket(np.array([0.4, 0.1, 0.2])), share)
+    assert found == pytest.approx(nearest, rel=RELATIVE_ERROR)
 
 
 def test_percentiles_of_two_workers_are_those_of_all_requests(path: Path) -> None:
@@ -131,13 +139,21 @@ def test_probes_do_not_dilute_the_totals(path: Path) -> None:
 
 
 def test_recent_numbers_leave_out_what_is_older(path: Path) -> None:
+    now = time.time()
+    tally = Tally(10)
+    tally.add_request(int(now // 60) - 61, "/predict", 500, 8.0)
+    tally.add_request(int(now // 60) - 30, "/predict", 200, 0.1)
+    write(path, tally)
     with opened(path) as telemetry:
-        now = int(time.time() // 60)
-        older = Tally(10)
-        older.add_request(now - 61, "/predict", 500, 8.0)
-        older.add_request(now - 30, "/predict", 200, 0.1)
-        write(path, older)
         metrics = telemetry.metrics()
+    assert report_metrics(Stored(now - 9000, tally), True, now, 60)["recent"] == {
+        **metrics["recent"],
+        "seconds": ANY,
+        "total": {**metrics["recent"]["total"], "per_second": ANY},
+        "routes": {"/predict": {**metrics["recent"]["routes"]["/predict"], "per_second": ANY}},
+    }
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM minutes").fetchone() == (1,)  # no file that grows for ever
     assert metrics["recent"]["total"]["statuses"] == {"200": 1}
     assert metrics["overall"]["total"]["statuses"] == {"200": 1, "500": 1}
 
@@ -356,7 +372,7 @@ def test_a_damaged_file_is_put_aside(path: Path, under_way: bool) -> None:
 
 
 def test_a_file_of_another_version_is_left_alone(path: Path) -> None:
-    path.parent.mkdir()
+    write(path, Tally(10))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     with opened(path) as telemetry:
@@ -365,6 +381,7 @@ def test_a_file_of_another_version_is_left_alone(path: Path) -> None:
         assert counted(telemetry) == 1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (99,)
+        assert connection.execute("SELECT COUNT(*) FROM requests").fetchone() == (0,)
 
 
 # ---------------------------------------------------------------------- real processes
