@@ -23,6 +23,8 @@ __all__ = ["CROSS_VALIDATION_JOB", "OBSERVE_JOB", "PIPELINE_JOB", "defs"]
 
 _settings = SettingsResource()
 _store = StoreResource(settings=_settings)
+_sources = [dataset.raw_images, *dataset.label_sources]  # observed, never made
+_observed = dg.AssetSelection.assets(*(source.key for source in _sources))
 
 OBSERVE_JOB = "observe_raw_images"
 PIPELINE_JOB = "pipeline"
@@ -30,7 +32,7 @@ CROSS_VALIDATION_JOB = "cross_validate"
 
 defs = dg.Definitions(
     assets=[
-        dataset.raw_images,
+        *_sources,
         dataset.image_index,
         dataset.quarantine,
         dataset.pixel_cache_manifest,
@@ -57,17 +59,17 @@ defs = dg.Definitions(
         predict_folder,
         dg.define_asset_job(
             OBSERVE_JOB,
-            selection=[dataset.raw_images],
-            description="Look whether the raw images changed; makes nothing.",
+            selection=_sources,
+            description="Look whether the raw images, or the labels of readers, changed; makes nothing.",
         ),
         dg.define_asset_job(
             PIPELINE_JOB,
-            selection=dg.AssetSelection.all() - dg.AssetSelection.assets("raw_images", "out_of_fold"),
+            selection=dg.AssetSelection.all() - _observed - dg.AssetSelection.assets("out_of_fold"),
             description="Everything from raw images to the packaged model.",
         ),
         dg.define_asset_job(
             CROSS_VALIDATION_JOB,
-            selection=dg.AssetSelection.assets("out_of_fold").upstream() - dg.AssetSelection.assets("raw_images"),
+            selection=dg.AssetSelection.assets("out_of_fold").upstream() - _observed,
             description="Out-of-fold evidence, and what it needs. Trains a model for each fold and way of sampling.",
         ),
     ],

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     mlflow_uri: str = Field("", description="MLflow tracking; default SQLite under data/mlflow")
     checkpoint_dir: Path | None = Field(None, description="unfinished trainings, studies; default data/checkpoints")
     bento_home: Path | None = Field(None, description="BentoML store; default data/bentoml")
+    label_corrections: Path | None = Field(
+        None, description="labels that readers gave: a folder of cxr review export, or one table of it; default none"
+    )
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="decoding threads")
     labels: Annotated[tuple[str, ...], NoDecode] = Field(
         LABELS, description="class folders in output order; report 2.2"
@@ -82,6 +85,12 @@ class Settings(BaseSettings):
     release: ReleaseSettings = ReleaseSettings()
     service: ServiceSettings = ServiceSettings()
     phantom: PhantomSpec = PhantomSpec()
+
+    @field_validator("label_corrections", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        """``CXR_LABEL_CORRECTIONS=`` names none, and not the working folder."""
+        return None if value == "" else value
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -109,9 +118,12 @@ class Settings(BaseSettings):
         return init_settings, env_settings, _ProfileSource(settings_cls, init_settings, env_settings)
 
     def section_digest(self, *sections: str) -> str:
-        """Digest (64 hexadecimal digits) of the named sections: what an asset that uses them depends on."""
+        """Digest (64 hexadecimal digits) of the named sections: what an asset that uses them depends on.
+
+        A section that is not set, such as ``label_corrections``, counts as not there.
+        """
         dumped = self.model_dump(mode="json")
-        return digest_json({name: dumped[name] for name in sorted(sections)})
+        return digest_json({name: dumped[name] for name in sorted(sections) if dumped[name] is not None})
 
 
 class _ProfileSource(PydanticBaseSettingsSource):
@@ -163,6 +175,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
             "cache_dir": _absolute(settings.cache_dir, root / "data/cache"),
             "checkpoint_dir": _absolute(settings.checkpoint_dir, root / "data/checkpoints"),
             "bento_home": _absolute(settings.bento_home, root / "data/bentoml"),
+            "label_corrections": settings.label_corrections and settings.label_corrections.expanduser().resolve(),
             "service": settings.service.model_copy(
                 update={"state_dir": _absolute(settings.service.state_dir, root / "data/service")}
             ),

@@ -1,18 +1,23 @@
-"""raw_images -> image_index -> quarantine, pixel_cache, splits."""
+"""raw_images, and the labels of readers where they are set -> image_index -> quarantine, pixel_cache, splits."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, filled, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_core.errors import CxrError
 from cxr_core.settings import Settings, load_settings
 from cxr_core.store import Artefact
 
+if TYPE_CHECKING:
+    from cxr_core.dataset.label_corrections import LabelCorrections
+
 _SETTINGS = load_settings()
 _GROUP = "dataset"
-_INDEX = ("labels", "preprocessing", "quality", "duplicates")
+_INDEX = ("labels", "preprocessing", "quality", "duplicates", "label_corrections")
 _SPLITS = ("split",)
 
 
@@ -36,9 +41,36 @@ def raw_images(context: dg.AssetExecutionContext, settings: SettingsResource) ->
     )
 
 
+@dg.observable_source_asset(
+    group_name=_GROUP,
+    description="Labels that readers gave in review, by the content of the film; the latest version that was exported.",
+    tags={"dagster/kind/csv": ""},
+)
+def review_labels(settings: SettingsResource) -> dg.ObserveResult:
+    """Version of the labels: the digest of their table. A table that is malformed stops the observation."""
+    from cxr_core.dataset.label_corrections import read_corrections
+
+    now = settings.load()
+    if now.label_corrections is None:  # this run takes none
+        return dg.ObserveResult(data_version=dg.DataVersion("none"))
+    found = read_corrections(now.label_corrections, now.labels)
+    return dg.ObserveResult(
+        data_version=dg.DataVersion(found.table.version),
+        metadata={
+            "table": dg.MetadataValue.path(str(found.table.path)),
+            "number": found.table.number,
+            "films": len(found.labels),
+        },
+    )
+
+
+# A part of the graph only where the settings of the code location name such labels.
+label_sources = [review_labels] if _SETTINGS.label_corrections else []
+
+
 @dg.asset(
     group_name=_GROUP,
-    deps=[raw_images],
+    deps=[raw_images, *label_sources],
     kinds={"parquet", "opencv"},
     **versioned(1, _SETTINGS, *_INDEX),
     description="Every file with its verdict, label, source, group and statistics, from one pass over the pixels.",
@@ -49,13 +81,21 @@ def image_index(
     """Decode what is new, judge everything, find copies."""
     from cxr_core.dataset.index import build_index
     from cxr_core.dataset.ingest import ingest
+    from cxr_core.dataset.label_corrections import read_corrections
     from cxr_core.dataset.sidecar import rows_without_file
 
     now = settings.load()
+    corrections = None
+    if now.label_corrections is not None:
+        if not label_sources:
+            raise CxrError(
+                "Set CXR_LABEL_CORRECTIONS in the environment, and not for one run: the graph has to show the labels."
+            )
+        corrections = read_corrections(now.label_corrections, now.labels)
     cache = pixel_cache(now)
     raw_dir, hashed = _look(now, context)
     decoded = ingest(raw_dir, hashed, cache, preprocessing_of(now), now.quality, now.workers, context.log.info)
-    index = build_index(raw_dir, hashed, cache, now.labels, now.quality, now.duplicates, context.log.info)
+    index = build_index(raw_dir, hashed, cache, now.labels, now.quality, now.duplicates, context.log.info, corrections)
     counts = index["status"].value_counts()
     verdicts = index.groupby(["label", "status"]).size().unstack(fill_value=0).reset_index()
     return artefact_output(
@@ -68,6 +108,7 @@ def image_index(
         sidecar_rows_without_file=rows_without_file(raw_dir, hashed["file"]),
         **{status: int(counts.get(status, 0)) for status in ("accepted", "quarantined", "duplicate")},
         groups=int(index["group_id"].nunique()),
+        **(_read_by(index, corrections) if corrections else {}),
         verdicts=table(verdicts),
     )
 
@@ -148,6 +189,17 @@ def splits(settings: SettingsResource, store: StoreResource, image_index: Artefa
         **{split: int(sizes.get(split, 0)) for split in ("train", "val", "test")},
         counts=table(counts),
     )
+
+
+def _read_by(index: pd.DataFrame, corrections: "LabelCorrections") -> dict[str, Any]:
+    """Numbers about the labels that readers gave."""
+    by_reader = index["label_source"] == "review"
+    return {
+        "label_table": f"{corrections.table.path.name} ({corrections.table.version})",
+        "labels_by_reader": int(by_reader.sum()),
+        "labels_changed": int((index["label"] != index["original_label"]).sum()),
+        "reader_labels_without_film": len(corrections.labels.keys() - set(index["sha256"])),
+    }
 
 
 def _look(now: Settings, context: dg.AssetExecutionContext) -> tuple[Path, pd.DataFrame]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxr_core.dataset.duplicates import connected_groups, find_near_duplicates
+from cxr_core.dataset.label_corrections import LabelCorrections, apply_corrections, spread_to_copies
 from cxr_core.dataset.pixel_cache import PixelCache
 from cxr_core.dataset.sidecar import parse_patient, read_sidecar
 from cxr_core.digests import digest_bytes
@@ -26,6 +27,7 @@ _COLUMNS = [
     "image_id", "sha256", "file", "label", "label_index", "source", "group_id", "patient_known", "status",
     "reason_code", "reason", "duplicate_of", "flags", "bytes", *_HEADER, *STATISTICS,
 ]  # fmt: skip
+_CORRECTED = ["original_label", "label_source"]  # there only where readers correct labels
 
 
 def build_index(
@@ -36,6 +38,7 @@ def build_index(
     quality: QualitySettings,
     duplicates: DuplicateSettings,
     log: Log | None = None,
+    corrections: LabelCorrections | None = None,
 ) -> pd.DataFrame:
     """Judge every file.
 
@@ -47,21 +50,28 @@ def build_index(
         quality: quality rules.
         duplicates: near-duplicate thresholds.
         log: where progress lines go.
+        corrections: labels that readers gave in review, by content.
 
     Returns:
         One row a file, sorted by file. ``status`` is accepted, quarantined (``reason_code``, ``reason``) or duplicate
         (``duplicate_of`` is the image_id that stands for it). ``group_id`` is equal for films of one patient and for
         copies; it tells nothing of either. ``flags`` are the codes of broken rules that only mark.
+        With ``corrections`` also ``original_label`` and ``label_source``, see :func:`apply_corrections`.
     """
     table = hashed.merge(cache.records(), on="sha256", how="left").sort_values("file", ignore_index=True)
     table = table.rename(columns={"size": "bytes"})
     table["image_id"] = table["sha256"].str[:ID_DIGITS]
     for column in ("reason_code", "reason", "duplicate_of", "flags", "source"):
         table[column] = table[column] if column == "reason" and "reason" in table else ""
-    patients = _apply_sidecar(table, read_sidecar(raw_dir), labels)
+    sidecar = read_sidecar(raw_dir)
+    if corrections is not None:
+        apply_corrections(table, sidecar, corrections)
+    patients = _apply_sidecar(table, sidecar, labels)
     table["reason"] = table["reason"].fillna("")
     _judge_content(table, quality)
     copies = _copies(table, cache, duplicates, log)
+    if corrections is not None:
+        spread_to_copies(table, copies)
     _judge_copies(table, copies)
     table["group_id"], table["patient_known"] = _groups(table, patients, copies), patients != ""
     quarantined = table["reason_code"].ne("") & table["duplicate_of"].eq("")
@@ -72,7 +82,7 @@ def build_index(
             table[column] = np.nan
     for column in ("width", "height", "bit_depth"):
         table[column] = table[column].astype("Int64")
-    return table[_COLUMNS]
+    return table[_COLUMNS if corrections is None else [*_COLUMNS, *_CORRECTED]]
 
 
 def quarantine_of(index: pd.DataFrame) -> pd.DataFrame:
@@ -96,6 +106,8 @@ def _apply_sidecar(table: pd.DataFrame, sidecar: pd.DataFrame | None, labels: tu
     listed = sidecar.reindex(table["file"]).reset_index(drop=True)
     table["source"] = listed["source"].fillna("")
     known = table["file"].isin(sidecar.index).to_numpy()
+    if "label_source" in table:  # a reader settled what folder and sidecar may disagree about
+        known &= table["label_source"].ne("review").to_numpy()
     if sidecar["label"].notna().any():
         said = listed["label"].fillna("").str.lower()
         canonical = said.map({label.lower(): label for label in labels}).fillna("")
