@@ -15,13 +15,24 @@ from cxr_core.errors import CxrError, explain_os_errors
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.release.decision import GateDecision
 
-__all__ = ["FORMAT", "MANIFEST", "ONNX", "REFERENCE", "WEIGHTS", "PackageManifest", "first_problem", "model_digest",
-           "read_manifest"]  # fmt: skip
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "ONNX",
+    "REFERENCE",
+    "REFERENCE_LOGITS",
+    "WEIGHTS",
+    "PackageManifest",
+    "first_problem",
+    "model_digest",
+    "read_manifest",
+]
 
 MANIFEST = "manifest.json"
 ONNX = "model.onnx"
 WEIGHTS = "weights.pt"
 REFERENCE = "preprocessing_reference.png"
+REFERENCE_LOGITS = "reference_logits"  # key in ``export``: logits of the reference frame by ONNX Runtime
 
 FORMAT: Final = 1  # raise it whenever an older reader would misread the folder
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # plain names: a package never reaches outside its folder
@@ -42,9 +53,10 @@ class PackageManifest(BaseModel):
         metrics: test metrics by name.
         data: digests of the data that the model was made from, by name.
         files: SHA-256 of every other file of the folder, by file name.
-        export: ``opset`` and ``max_abs_difference`` of the ONNX export.
+        export: ``opset`` and ``max_abs_difference`` of the ONNX export; in newer packages also ``reference_logits``,
+            the logits of the reference frame, and ``left_out``, name of a part to why the model has none.
         gate: the promotion gate's decision, ``passed`` and ``rules``; see :class:`GateDecision`.
-        parts: optional further parts, name to file name.
+        parts: optional further parts, name to file name; see :mod:`cxr_core.release.parts`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")  # NaN stays, so it is refused

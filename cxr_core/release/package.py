@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,21 @@ from cxr_core.release.manifest import (
     first_problem,
     read_manifest,
 )
+from cxr_core.release.parts import PARTS, Part
 
-__all__ = ["MANIFEST", "ONNX", "REFERENCE", "WEIGHTS", "PackageManifest", "load_manifest", "read_part", "write_package"]
+__all__ = [
+    "MANIFEST",
+    "ONNX",
+    "REFERENCE",
+    "WEIGHTS",
+    "PackageManifest",
+    "load_manifest",
+    "open_parts",
+    "read_part",
+    "write_package",
+]
+
+_logger = logging.getLogger("cxr")
 
 
 def write_package(
@@ -47,6 +62,7 @@ def write_package(
     onnx_bytes: bytes,
     weights_bytes: bytes,
     export: Mapping[str, Any],
+    parts: Mapping[str, Mapping[str, bytes]] | None = None,
 ) -> PackageManifest:
     """Write a package; equal arguments give equal bytes.
 
@@ -54,16 +70,19 @@ def write_package(
         folder: made if it is not there; must not hold a package yet.
         onnx_bytes: input ``input`` float32 (n, 3, size, size), output ``logits`` float32 (n, number of labels).
         weights_bytes: ``torch.save`` of the state dict.
+        parts: optional parts by name, each as its files: name to content; the part's own file is among them.
         (others): see :class:`PackageManifest`.
 
     Raises:
-        CxrError: the folder holds a package, a value cannot be written as JSON, or the disk refuses.
+        CxrError: the folder holds a package, a value cannot be written as JSON, a part is unknown or damaged, or the
+            disk refuses.
     """
     from cxr_core.store import write_atomically  # brings pandas, which a reader of packages does not need
 
     if (folder / MANIFEST).exists():
         raise CxrError(f"{folder} holds a model package already: write the new one into an empty folder.")
     contents = {ONNX: onnx_bytes, WEIGHTS: weights_bytes, REFERENCE: _reference_png(preprocessing)}
+    part_files = _add_parts(contents, parts or {})
     try:
         manifest = PackageManifest(
             format=FORMAT,
@@ -80,7 +99,7 @@ def write_package(
             files={file: digest_bytes(content) for file, content in contents.items()},
             export=dict(export),
             gate=gate.model_dump(mode="json") if isinstance(gate, GateDecision) else dict(gate),
-            parts={},
+            parts=part_files,
         )
         text = manifest.content
     except ValidationError as error:
@@ -89,10 +108,25 @@ def write_package(
         raise CxrError(
             f"Model package: metrics, data and export must be plain finite JSON values ({error})."
         ) from error
+    for part, file in part_files.items():
+        PARTS[part].read(contents[file], contents.__getitem__, manifest)
     for file, content in contents.items():
         write_atomically(folder / file, content)
     write_atomically(folder / MANIFEST, text)
     return load_manifest(folder, labels)
+
+
+def _add_parts(contents: dict[str, bytes], parts: Mapping[str, Mapping[str, bytes]]) -> dict[str, str]:
+    """Add the parts' files; returns part name to the part's own file."""
+    own: dict[str, str] = {}
+    for name, files in sorted(parts.items()):
+        if name not in PARTS or PARTS[name].file not in files:
+            raise CxrError(f"Model package: part {name} is unknown or lacks its file: see cxr_core/release/parts.")
+        if taken := set(files) & set(contents):
+            raise CxrError(f"Model package: part {name} brings {min(taken)}, which is there already.")
+        contents.update(files)
+        own[name] = PARTS[name].file
+    return own
 
 
 def load_manifest(folder: Path, labels: Sequence[str] | None = None) -> PackageManifest:
@@ -125,6 +159,25 @@ def load_manifest(folder: Path, labels: Sequence[str] | None = None) -> PackageM
             raise CxrError(f"{path}: part {part} names {name}, which is not among its files: package the model again.")
     manifest.preprocessing.check_reference(_read_png(read_part(folder, manifest, REFERENCE), folder / REFERENCE))
     return manifest
+
+
+def open_parts(folder: Path, manifest: PackageManifest) -> dict[str, Part]:
+    """The optional parts of a package by name, loaded.
+
+    A part that this code does not know is left alone, with a warning: what would change the meaning of the others
+    raises the format instead.
+
+    Raises:
+        CxrError: a part is damaged or does not fit the package.
+    """
+    open_file = partial(read_part, folder, manifest)
+    parts: dict[str, Part] = {}
+    for name, file in sorted(manifest.parts.items()):
+        if name in PARTS:
+            parts[name] = PARTS[name].read(open_file(file), open_file, manifest)
+        else:
+            _logger.warning("%s has a part %s, which this version does not know and does not use.", folder, name)
+    return parts
 
 
 def read_part(folder: Path, manifest: PackageManifest, name: str) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,13 @@ from cxr_core.errors import CxrError
 from cxr_core.imaging.advice import image_advice
 from cxr_core.imaging.decode import decode
 from cxr_core.imaging.decoded import mean_and_deviation
-from cxr_core.modelling.tolerance import MAX_EXPORT_DIFFERENCE
-from cxr_core.release.engines import INPUT, OUTPUT, Engine, OnnxRuntimeEngine, cpu_session, open_engine
-from cxr_core.release.package import ONNX, REFERENCE, PackageManifest, load_manifest, read_part
-from cxr_core.release.parts import PARTS, Part, Scored
-from cxr_core.release.parts.explain import MAPS, ExplainPart, heat_map
+from cxr_core.release.engine_check import check_engine, reference_logits
+from cxr_core.release.engines import Engine, OnnxRuntimeEngine, open_engine
+from cxr_core.release.explainer import Explainer
+from cxr_core.release.manifest import REFERENCE_LOGITS
+from cxr_core.release.package import ONNX, REFERENCE, PackageManifest, load_manifest, open_parts, read_part
+from cxr_core.release.parts import Part, Scored
+from cxr_core.release.parts.explain import ExplainPart
 from cxr_core.release.parts.int8 import Int8Part
 from cxr_core.release.prediction import (
     Advice,
@@ -37,7 +37,6 @@ from cxr_core.settings_service import ServiceSettings
 __all__ = ["Advice", "GreyStatistics", "ModelIdentity", "Prediction", "Predictor", "Prepared", "Uncertainty"]
 
 _CHUNK = 32  # frames at once: 32 x 3 x 224 x 224 float32 = 19 MB, so memory does not grow with the number of frames
-_logger = logging.getLogger("cxr")
 
 
 class Predictor:
@@ -53,7 +52,13 @@ class Predictor:
     """
 
     def __init__(
-        self, manifest: PackageManifest, engine: Engine, parts: dict[str, Part], precision: str, low_confidence: float
+        self,
+        manifest: PackageManifest,
+        engine: Engine,
+        parts: dict[str, Part],
+        precision: str,
+        low_confidence: float,
+        low_contrast_std: float,
     ) -> None:
         self.manifest = manifest
         self.identity = ModelIdentity(
@@ -68,7 +73,8 @@ class Predictor:
         self.precision = precision
         self._engine = engine
         self._low_confidence = low_confidence
-        self._explainer: Any = None
+        self._low_contrast_std = low_contrast_std
+        self._explainer: Explainer | None = None
 
     @classmethod
     def load(
@@ -77,6 +83,7 @@ class Predictor:
         threads: int | None = None,
         low_confidence: float | None = None,
         *,
+        low_contrast_std: float | None = None,
         engine: str = OnnxRuntimeEngine.name,
         precision: str = "fp32",
         labels: tuple[str, ...] | None = None,
@@ -87,30 +94,39 @@ class Predictor:
             folder: the package.
             threads: of the engine inside one call; ``None`` leaves it to the engine.
             low_confidence: confidence below which a prediction is flagged; report 6.4 by default.
+            low_contrast_std: standard deviation of the grey below which a film is flagged; the settings' default.
             engine: name in :data:`~cxr_core.release.engines.ENGINES`.
             precision: ``fp32``, or ``int8`` for the quantised network of the part ``int8``.
             labels: the label order that the caller relies on; ``None`` accepts any.
 
         Raises:
             CxrError: as :func:`load_manifest`; the network or a part is not one of ours; the package has no network
-                of that precision; or the engine does not reproduce ONNX Runtime's logits on the reference frame.
+                of that precision; or the engine computes other logits, see :func:`check_engine`.
         """
         manifest = load_manifest(folder, labels)
-        parts = _read_parts(folder, manifest)
+        parts = open_parts(folder, manifest)
         network = _network(folder, manifest, parts, precision)
-        limit = ServiceSettings().low_confidence if low_confidence is None else low_confidence
+        default = ServiceSettings()
         try:
             opened = open_engine(engine, network, threads)
         except CxrError as error:
             raise CxrError(f"{folder}: {error}") from error
-        predictor = cls(manifest, opened, parts, precision, limit)
+        predictor = cls(
+            manifest,
+            opened,
+            parts,
+            precision,
+            default.low_confidence if low_confidence is None else low_confidence,
+            default.low_contrast_std if low_contrast_std is None else low_contrast_std,
+        )
         frame = _reference_frame(folder, manifest)
-        logits = predictor.logits(frame[None])  # warm, and a first check
+        tensor = manifest.preprocessing.tensor(frame[None])
+        logits = here = predictor.logits(frame[None])[0]  # warm, and a first check
         if engine != OnnxRuntimeEngine.name:
-            reference = open_engine(OnnxRuntimeEngine.name, network, threads)
-            _require_equal(engine, logits, reference.run(manifest.preprocessing.tensor(frame[None])))
+            here = np.asarray(reference_logits(network, tensor, threads))
+        check_engine(engine, precision, logits, _packaged_logits(manifest, parts, precision), here)
         if isinstance(explain := parts.get(ExplainPart.name), ExplainPart):
-            predictor._open_explainer(explain, threads, frame)
+            predictor._explainer = Explainer(explain, tensor, threads)
         return predictor
 
     @property
@@ -132,7 +148,8 @@ class Predictor:
         image = decode(data, limits, dicom=True)
         height, width = image.grey.shape
         grey = GreyStatistics(*mean_and_deviation(image.grey), width, height, image.tint)
-        return Prepared(self.manifest.preprocessing.frame(image.grey), image_advice(image, limits), grey)
+        advice = image_advice(image, limits, self._low_contrast_std)
+        return Prepared(self.manifest.preprocessing.frame(image.grey), advice, grey)
 
     def logits(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Logits of canonical frames.
@@ -210,43 +227,18 @@ class Predictor:
         """
         if self._explainer is None:
             raise CxrError("The model package has no part explain: package a model that can explain itself.")
-        tensor = self.manifest.preprocessing.tensor(frame[None])
-        (maps,) = self._explainer.run([MAPS], {INPUT: tensor})
-        return heat_map(maps[0, label_index], self.manifest.preprocessing.size)
+        return self._explainer.explain(self.manifest.preprocessing.tensor(frame[None]), label_index)
 
     def parts_summary(self) -> dict[str, dict[str, Any]]:
         """What ``GET /model`` says of each part: ``known``, ``title``, and what the part itself says."""
         known = {name: {"known": True, "title": part.title, **part.summary()} for name, part in self.parts.items()}
         return {**known, **{name: {"known": False} for name in self.unknown_parts}}
 
-    def _open_explainer(self, part: ExplainPart, threads: int | None, frame: npt.NDArray[np.uint8]) -> None:
-        tensor = self.manifest.preprocessing.tensor(frame[None])
-        try:
-            explainer = cpu_session(part.network(), threads, (OUTPUT, MAPS))
-            logits, maps = explainer.run([OUTPUT, MAPS], {INPUT: tensor})
-        except Exception as error:  # ONNX Runtime's exception classes share no base of their own
-            raise CxrError(f"{part.file}: its network cannot be loaded: package the model again.") from error
-        if maps.ndim != 4 or maps.shape[:2] != logits.shape or not np.isfinite(maps).all():
-            raise CxrError(f"{part.file}: its network gives maps of shape {maps.shape}: package the model again.")
-        self._explainer = explainer
-
     def _confidence_advice(self, confidence: float) -> tuple[Advice, ...]:
         if confidence >= self._low_confidence:
             return ()
         message = f"Confidence {confidence:.2f} is below {self._low_confidence:g}: have a reader decide."
         return (Advice(code="low_confidence", message=message),)
-
-
-def _read_parts(folder: Path, manifest: PackageManifest) -> dict[str, Part]:
-    """The parts that this code knows. Others are left alone: what would change the meaning raises the format."""
-    open_file = partial(read_part, folder, manifest)
-    parts: dict[str, Part] = {}
-    for name, file in sorted(manifest.parts.items()):
-        if name not in PARTS:
-            _logger.warning("%s has a part %s, which this version does not know and does not use.", folder, name)
-            continue
-        parts[name] = PARTS[name].read(open_file(file), open_file, manifest)
-    return parts
 
 
 def _network(folder: Path, manifest: PackageManifest, parts: dict[str, Part], precision: str) -> bytes:
@@ -262,10 +254,7 @@ def _reference_frame(folder: Path, manifest: PackageManifest) -> npt.NDArray[np.
     return np.asarray(cv2.imdecode(np.frombuffer(read_part(folder, manifest, REFERENCE), np.uint8), -1), np.uint8)
 
 
-def _require_equal(engine: str, found: npt.NDArray[np.floating], expected: npt.NDArray[np.floating]) -> None:
-    difference = float(np.abs(found - expected).max())
-    if not difference <= MAX_EXPORT_DIFFERENCE:
-        raise CxrError(
-            f"The engine {engine} differs from ONNX Runtime by {difference:.2g} on the reference frame, more than "
-            f"{MAX_EXPORT_DIFFERENCE:g}: set service.inference.engine to onnxruntime."
-        )
+def _packaged_logits(manifest: PackageManifest, parts: dict[str, Part], precision: str) -> list[float] | None:
+    if isinstance(part := parts.get(precision), Int8Part):
+        return part.record.reference_logits
+    return manifest.export.get(REFERENCE_LOGITS)

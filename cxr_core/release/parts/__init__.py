@@ -6,16 +6,10 @@ from cxr_core.release.parts.base import OpenFile, Part, PartAnswer, Scored
 from cxr_core.release.parts.explain import ExplainPart
 from cxr_core.release.parts.int8 import Int8Part
 
-__all__ = ["PARTS", "OpenFile", "Part", "PartAnswer", "Scored", "answer_schema", "part_file"]
+__all__ = ["PARTS", "OpenFile", "Part", "PartAnswer", "Scored", "answer_schema"]
 
-# Known parts by name. A package that holds others is served without them, and says so: see Predictor.load.
+# Known parts by name. A package that holds others is served without them, with a warning in the log.
 PARTS: dict[str, type[Part]] = {part.name: part for part in (ExplainPart, Int8Part)}
-
-
-def part_file(name: str) -> str | None:
-    """File that the part ``name`` lies in; None where this code knows no such part."""
-    known = PARTS.get(name)
-    return known.file if known else None
 
 
 def answer_schema() -> dict[str, object]:

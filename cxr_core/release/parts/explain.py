@@ -91,7 +91,7 @@ def heat_map(evidence: Floats, size: int) -> Floats:
         (size, size) float32: negative evidence is cut off, then each map is scaled to 0-1 by its own range; all zero
         where nothing speaks for the class.
     """
-    small = _scaled(np.maximum(evidence, 0))
+    small = _scaled(np.maximum(evidence, 0) / evidence.size)  # Grad-CAM's weights are means over the positions
     return _scaled(np.maximum(cv2.resize(small, (size, size)), 0))
 
 
