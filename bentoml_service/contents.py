@@ -21,22 +21,27 @@ __all__ = ["DEPENDENCIES", "pinned_requirements", "service_modules"]
 DEPENDENCIES = (
     "bentoml",
     "click",
+    "cryptography",
     "fastapi",
     "httptools",  # uvicorn speaks HTTP with it where it is there: the same server everywhere
+    "limits",
     "numpy",
     "onnxruntime",
     "opencv-python-headless",
     "pandas",
     "pillow",
+    "prometheus-client",
     "pyarrow",
     "pydantic",
     "pydantic-settings",
+    "pydicom",
     "python-multipart",
+    "scipy",
     "universal-pathlib",
     "uvloop",
 )
 
-_ENTRIES = ("bentoml_service.service", "bentoml_service.keys")
+_ENTRIES = ("bentoml_service.service", "bentoml_service.keys", "bentoml_service.audit_commands")
 _OURS = ("bentoml_service", "cxr_core")
 _PAGES = "bentoml_service.pages.routes"  # the module that serves the files beside it
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
 from serving import environment, run_to_its_end
 
 from bentoml_service.contents import pinned_requirements, service_modules
@@ -99,6 +102,26 @@ def test_modules_reached_inside_functions_are_packed_and_no_others() -> None:
     assert not [
         name for name in modules if name.startswith(("cxr_assets", "cxr_core/training", "bentoml_service/pack"))
     ]
+
+
+def outside_imports(path: Path) -> set[str]:
+    """Top-level names of the libraries that a module imports, at its top or inside a function."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"cxr_core", "bentoml_service"}
+
+
+def test_every_library_that_a_packed_module_imports_is_required() -> None:
+    distributions = packages_distributions()
+    required = {line.partition("==")[0] for line in pinned_requirements()}
+    modules = [path for path in service_modules().values() if path.suffix == ".py"]
+    imported = {name for path in modules for name in outside_imports(path)}
+    missing = {name for name in imported if not {canonicalize_name(d) for d in distributions[name]} & required}
+    assert missing <= {"openvino"}  # used where it is installed
 
 
 def test_requirements_follow_the_lock(tmp_path: Path) -> None:
