@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cxr_core.errors import ImageRejected
-from cxr_core.imaging.decoded import DecodedImage, Grey, Header, check_size, colour_to_grey, refuse_damage
+from cxr_core.imaging.decoded import DecodedImage, Grey, Header, check_size, colour_to_grey, look_up, refuse_damage
 from cxr_core.imaging.dicom import decode_dicom
 from cxr_core.imaging.jpeg_streams import check_jpeg
 from cxr_core.settings_sections import QualitySettings
@@ -21,6 +21,7 @@ from cxr_core.settings_sections import QualitySettings
 __all__ = ["DecodedImage", "Header", "decode", "read_header", "sniff_format"]
 
 _ACCEPTED = ("JPEG", "PNG")  # report 2.5
+_STRIP = 256  # rows that transparency is worked out for at once
 _EXIF_ORIENTATION = 0x0112  # EXIF 2.32, tag 274
 _SIGNATURES = (  # leading bytes of what people send by mistake
     (b"\xff\xd8\xff", "JPEG"),
@@ -126,19 +127,27 @@ def _header(image: Image.Image) -> Header:
 
 
 def _to_grey(image: Image.Image) -> tuple[Grey, float, int]:
-    upright = ImageOps.exif_transpose(image)
-    mode = upright.mode
-    if mode.startswith("I"):
-        deep = np.asarray(upright).astype(np.int64)
+    ImageOps.exif_transpose(image, in_place=True)
+    mode, upright = image.mode, image
+    if mode.startswith("I"):  # grey of 16 bits; Pillow before 12 gave it 32
+        deep = np.clip(np.asarray(upright), 0, 0xFFFF).astype(np.uint16, copy=False)
         bits = next((bits for bits in (10, 12, 14) if deep.max(initial=0) < 1 << bits), 16)
-        scaled = np.clip(deep, 0, None) * 255.0 / ((1 << bits) - 1)
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8), 0.0, bits
+        scaled = np.arange(0x10000) * 255.0 / ((1 << bits) - 1)
+        return look_up(np.clip(np.rint(scaled), 0, 255).astype(np.uint8), deep), 0.0, bits
     if mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in upright.info:
-        layered = upright.convert("RGBA")
-        black = Image.new("RGBA", layered.size, (0, 0, 0, 255))
-        upright = Image.alpha_composite(black, layered).convert("RGB")
+        upright = _over_black(upright)
     elif mode not in ("L", "1", "RGB"):  # palette, CMYK, YCbCr ...
         upright = upright.convert("RGB")
     if upright.mode != "RGB":
         return np.asarray(upright.convert("L")), 0.0, 8
     return *colour_to_grey(upright), 8
+
+
+def _over_black(image: Image.Image) -> Image.Image:
+    """RGB of an image with transparency laid over black, in strips: whole, it would hold five copies of a film."""
+    flat = Image.new("RGB", image.size)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
+        black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+        flat.paste(Image.alpha_composite(black, strip).convert("RGB"), (0, top))
+    return flat

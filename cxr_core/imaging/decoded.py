@@ -14,10 +14,21 @@ from PIL import Image
 from cxr_core.errors import ImageRejected
 from cxr_core.settings_sections import QualitySettings
 
-__all__ = ["DecodedImage", "Grey", "Header", "check_size", "colour_to_grey", "mean_and_deviation", "refuse_damage"]
+__all__ = [
+    "DecodedImage",
+    "Grey",
+    "Header",
+    "check_size",
+    "colour_to_grey",
+    "count_values",
+    "look_up",
+    "mean_and_deviation",
+    "refuse_damage",
+]
 
 Grey = npt.NDArray[np.uint8]
 
+_ROWS = 256  # looked up at once: numpy makes 64-bit indices of them, 8 MB at 4096 pixels a row
 _TINT_SIDE = 64  # the tint is a property of large areas: measured on a reduced copy
 
 
@@ -82,6 +93,27 @@ def colour_to_grey(image: Image.Image) -> tuple[Grey, float]:
     small = cv2.resize(np.asarray(image), (_TINT_SIDE, _TINT_SIDE), interpolation=cv2.INTER_AREA)
     tint = float((small.max(axis=2).astype(np.int16) - small.min(axis=2)).mean())
     return np.asarray(image.convert("L")), tint
+
+
+def look_up(table: Grey, values: npt.NDArray[np.uint16]) -> Grey:
+    """Grey of each value by a table, some rows at a time.
+
+    Args:
+        table: (65536,) or (256,) uint8.
+        values: (height, width) uint16, each a place in the table.
+    """
+    grey = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _ROWS):
+        grey[start : start + _ROWS] = table[values[start : start + _ROWS]]
+    return grey
+
+
+def count_values(values: npt.NDArray[np.uint16], size: int) -> npt.NDArray[np.int64]:
+    """How often each value below ``size`` occurs, some rows at a time."""
+    counts = np.zeros(size, np.int64)
+    for start in range(0, len(values), _ROWS):
+        counts += np.bincount(values[start : start + _ROWS].reshape(-1), minlength=size)
+    return counts
 
 
 def mean_and_deviation(grey: Grey) -> tuple[float, float]:

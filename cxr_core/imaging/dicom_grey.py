@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_core.errors import ImageRejected
+from cxr_core.imaging.decoded import count_values, look_up
 
 __all__ = ["Depth", "GreyRules", "LookUp", "Window", "to_grey"]
 
@@ -122,14 +123,14 @@ def to_grey(raw: npt.NDArray[np.uint16], rules: GreyRules) -> npt.NDArray[np.uin
         elif rules.window is not None and rules.window.usable:
             bright = rules.window(values)
         else:
-            occurs = np.bincount(raw.reshape(-1), minlength=len(values)) > 0
+            occurs = count_values(raw, len(values)) > 0
             film = occurs & ~_padded(stored, rules.padding)
             bright = _stretched(values, values[film if film.any() else occurs])
     if not np.isfinite(bright).all():
         raise ImageRejected("corrupt", "The window of the DICOM film is beyond all numbers: export the film again.")
     if rules.inverted:
         bright = 1 - bright
-    return np.rint(bright * 255).astype(np.uint8)[raw]
+    return look_up(np.rint(bright * 255).astype(np.uint8), raw)
 
 
 def _values(rules: GreyRules) -> tuple[npt.NDArray[Any], Floats]:
