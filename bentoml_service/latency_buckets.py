@@ -60,4 +60,5 @@ def quantile(counts: Mapping[int, int], share: float) -> float | None:
 
 def cumulative(counts: Mapping[int, int], bounds: Iterable[float] = BOUNDS) -> list[int]:
     """How many durations do not exceed each bound; exact where the bound is a power of two."""
-    return [sum(count for bucket, count in counts.items() if bucket <= bucket_of(bound)) for bound in bounds]
+    edges = [bucket_of(bound) for bound in bounds]
+    return [sum(count for bucket, count in counts.items() if bucket <= edge) for edge in edges]

@@ -17,7 +17,7 @@ __all__ = ["PERMUTATIONS", "Tested", "compare_counts", "compare_values", "holm",
 
 PERMUTATIONS = 1999  # smallest p .0005, and .003 after the correction of six: below any level in use
 
-_BLOCK = 1 << 20  # pooled values permuted at once: 1 million int32 are 4 MB
+_BLOCK = 1 << 17  # pooled values permuted at once: 1 MB, and a few milliseconds that keep other threads waiting
 _TOLERANCE = 1e-9  # relative, so that a division as extreme as the real one counts whatever the rounding
 
 
