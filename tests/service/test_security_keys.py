@@ -121,9 +121,11 @@ def test_a_rotation_without_overlap_ends_the_old_key_at_once(path: Path, clock: 
 
 def test_a_rotation_never_lengthens_the_life_of_an_old_key(path: Path, clock: Clock) -> None:
     first = create_key(path, "one", expires=clock.now + timedelta(hours=1))
-    second = rotate_key(path, "one", timedelta(days=9))
-    third = rotate_key(path, "one", timedelta(minutes=5))
+    second = rotate_key(path, "one", timedelta(days=9), clock.now + timedelta(days=90))
     ring = KeyRing(path)
+    clock.pass_by(hours=1)
+    assert [ring.holder(key) is None for key in (first, second)] == [True, False]
+    third = rotate_key(path, "one", timedelta(minutes=5))
     clock.pass_by(minutes=5)
     assert [ring.holder(key) is None for key in (first, second, third)] == [True, True, False]
 
