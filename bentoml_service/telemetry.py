@@ -152,7 +152,10 @@ class Telemetry:
     def _run(self) -> None:
         self._all()  # makes the file, from which on is counted
         while not self._ended.wait(_EVERY_SECONDS):
-            self.flush()
+            if self.healthy:
+                self.flush()
+            else:
+                self._all()  # finds out whether the file works again, also when there is nothing to write
 
     def _all(self) -> tuple[Stored, bool]:
         """The counts of all workers, and whether the file could be read: else as last read, and this worker's own."""
@@ -163,6 +166,9 @@ class Telemetry:
             except (sqlite3.Error, OSError, CxrError) as error:
                 self._say(error)
                 written = False
+            else:
+                if written:
+                    self._say(None)
             seen = Tally(self.settings.window)
             seen.add(self._last.tally)
             with self._lock:

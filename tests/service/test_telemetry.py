@@ -289,6 +289,18 @@ def test_a_file_that_cannot_be_written_costs_no_count(path: Path, caplog: pytest
     assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1  # and not thirty
 
 
+def test_an_idle_worker_finds_that_its_file_works_again(path: Path) -> None:
+    path.parent.write_text("in the way of the folder")
+    with opened(path) as telemetry:
+        assert not telemetry.metrics()["all_workers"]
+        assert not telemetry.healthy
+        path.parent.unlink()
+        deadline = time.monotonic() + 60
+        while not telemetry.healthy and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert telemetry.healthy
+
+
 def test_a_locked_file_costs_no_count(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry_store, "_BUSY_SECONDS", 0.05)
     with opened(path) as telemetry:
