@@ -79,7 +79,7 @@ export function makeViewer(place) {
 
 function slider(name, low, high, value, changed) {
   const input = make("input", { type: "range", min: low, max: high, step: 5, value });
-  const output = make("output", {}, `${value} %`);
+  const output = make("span", { class: "value", "aria-hidden": "true" }, `${value} %`);  // its aria-valuetext says it
   const root = make("label", { class: "slider" }, make("span", {}, name), output, input);
   const show = () => {
     output.textContent = `${input.value} %`;
