@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,10 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
 
 
 @pytest.fixture
@@ -241,6 +246,19 @@ def test_a_lock_held_by_another_process_holds_a_request_up_for_a_moment_only(tmp
     threading.Thread(target=spend, daemon=True).start()
     assert done.wait(4)  # far below the 5 seconds that opening may take
     blocker.close()
+
+
+def test_a_short_wait_for_another_process_costs_no_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limits = limiter(tmp_path, rate_limit="3/day")
+    blocker = sqlite3.connect(tmp_path / "limits.sqlite", isolation_level=None, check_same_thread=False)
+    blocker.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.03, blocker.execute, ["COMMIT"])
+    release.start()
+    assert limits.spend("one") is None
+    release.join()
+    blocker.close()
+    assert caplog.records == []
+    assert let_through(limiter(tmp_path, rate_limit="3/day"), "one", 5) == 2
 
 
 def test_windows_that_have_passed_are_deleted(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
