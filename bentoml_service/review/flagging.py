@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,14 @@ from bentoml_service.review.queue import ReviewQueue
 from cxr_core.digests import digest_bytes
 from cxr_core.errors import CxrError
 from cxr_core.imaging.decode import decode
+from cxr_core.release.engines import usable_cores
 from cxr_core.release.predictor import Prediction
 from cxr_core.settings_sections import QualitySettings
 
 __all__ = ["new_case", "queue_flagged", "reasons_of"]
 
+# As many films at once as there are cores: more would only hold more decoded pixels in memory.
+_at_once = threading.BoundedSemaphore(usable_cores())
 _logger = logging.getLogger("cxr.service")
 
 

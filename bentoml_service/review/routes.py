@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Annotated, Any, ParamSpec, Protocol, TypeVar
 
 import anyio.to_thread
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Path, Request
 from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
+from bentoml_service.openapi import problems
 from bentoml_service.problems import RequestError
 from bentoml_service.review.cases import State
 from bentoml_service.review.pictures import decode_grey, encode_png, film_part, heat_colours
@@ -37,6 +38,8 @@ _BODY_SECONDS = 10.0
 
 _logger = logging.getLogger("cxr.service")
 
+_CaseId = Annotated[str, Path(alias="id", description="A case of the review queue.")]
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -56,7 +59,7 @@ def add_review_routes(app: FastAPI, runtime: ReviewRuntime) -> None:
             raise RequestError(404, "review_disabled", "This service keeps no review queue.")
         return runtime.review
 
-    @app.get("/review/cases", openapi_extra={"parameters": PAGE_QUERY})
+    @app.get("/review/cases", openapi_extra={"parameters": PAGE_QUERY}, responses=problems(400, 404, 429, 503))
     async def review_cases(request: Request) -> CasesAnswer:
         """Cases of one state, oldest first."""
         state, limit, after = _page(request)
@@ -69,31 +72,54 @@ def add_review_routes(app: FastAPI, runtime: ReviewRuntime) -> None:
 
         return await _in_thread(look)
 
-    @app.get("/review/cases/{case_id}")
-    async def review_case(case_id: str) -> CaseAnswer:
+    @app.get("/review/cases/{id}", responses=problems(404, 429, 503))
+    async def review_case(case_id: _CaseId, request: Request) -> CaseAnswer:
         """One case."""
-        return CaseAnswer.of(await _in_thread(queue().case, case_id))
+        case = await _in_thread(queue().case, case_id)
+        _note(request, case.model_digest, case=case.id)
+        return CaseAnswer.of(case)
 
-    @app.get("/review/cases/{case_id}/film", response_class=Response, responses=PNG)
-    async def review_film(case_id: str) -> Response:
+    @app.get("/review/cases/{id}/film", response_class=Response, responses={**problems(404, 429, 503), **PNG})
+    async def review_film(case_id: _CaseId, request: Request) -> Response:
         """The film, reduced: a grey PNG."""
-        return _png(await _in_thread(queue().film, case_id))
+        film = await _in_thread(queue().film, case_id)
+        _note(request, case=case_id)
+        return _png(film)
 
-    @app.get("/review/cases/{case_id}/overlay", response_class=Response, responses=PNG)
-    async def review_overlay(case_id: str) -> Response:
+    @app.get("/review/cases/{id}/overlay", response_class=Response, responses={**problems(404, 429, 503), **PNG})
+    async def review_overlay(case_id: _CaseId, request: Request) -> Response:
         """What spoke for the predicted label: a PNG with transparency, to be stretched over the film."""
         kept, predictor = queue(), runtime.predictor
         if predictor is None:
             raise RequestError(503, "not_ready", "The model is being loaded: try again in a few seconds.")
-        return _png(await _in_thread(_overlay, kept, predictor, case_id))
+        overlay = await _in_thread(_overlay, kept, predictor, case_id)
+        _note(request, predictor.identity.digest, case=case_id)
+        return _png(overlay)
 
-    @app.post("/review/cases/{case_id}/decision", openapi_extra=DECISION_BODY)
-    async def review_decision(case_id: str, request: Request) -> CaseAnswer:
+    @app.post(
+        "/review/cases/{id}/decision",
+        openapi_extra=DECISION_BODY,
+        responses=problems(400, 404, 408, 413, 415, 422, 429, 503),
+    )
+    async def review_decision(case_id: _CaseId, request: Request) -> CaseAnswer:
         """Accept the model's label or correct it; a later decision replaces an earlier one, and both are kept."""
         kept = queue()
         body = await _decision(request)
-        key_id = str(request.scope.get("state", {}).get("key_id", ""))
-        return CaseAnswer.of(await _in_thread(kept.decide, case_id, body.action, body.label, body.comment, key_id))
+        key_id = str(_state(request).get("key_id", ""))
+        case = await _in_thread(kept.decide, case_id, body.action, body.label, body.comment, key_id)
+        if case.decision is not None:
+            _note(request, case.model_digest, case=case.id, action=body.action, label=case.decision.label)
+        return CaseAnswer.of(case)
+
+
+def _state(request: Request) -> dict[str, Any]:
+    state: dict[str, Any] = request.scope.setdefault("state", {})
+    return state
+
+
+def _note(request: Request, model: str | None = None, **detail: Any) -> None:
+    """What the audit trail keeps of the answer: which case was seen or decided, once it is known to be one."""
+    _state(request).update({"detail": detail, **({"model": model} if model else {})})
 
 
 async def _in_thread(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
