@@ -10,7 +10,7 @@ from cxr_core.imaging.preprocess import content_box
 
 __all__ = ["decode_grey", "encode_png", "film_part", "heat_colours", "preview"]
 
-_LEVEL = 1  # of zlib: a film becomes 5% larger than at the default of 6 and takes a quarter of the time
+_LEVEL = 1  # of zlib: 10% larger than the default of 6 in a fifth of the time, measured on three chest films
 
 
 def preview(grey: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
