@@ -18,6 +18,7 @@ from bentoml_service.batching import MicroBatcher, Place
 from bentoml_service.problems import RequestError
 from bentoml_service.security import KeyRing, key_file
 from cxr_core.errors import CxrError
+from cxr_core.release.engine_choice import choose_engine
 from cxr_core.release.engines import usable_cores
 from cxr_core.release.package import MANIFEST, PackageManifest, load_manifest
 from cxr_core.release.prediction import Prediction, Prepared
@@ -29,6 +30,7 @@ from cxr_core.settings_service import ServiceSettings
 __all__ = ["BUNDLED", "Answer", "Runtime", "expected_labels", "package_folder", "require_promoted"]
 
 BUNDLED = Path(__file__).resolve().parent.parent / "model"  # where packaging puts the model inside a bento
+_CHOICES = "engine.json"  # in the service's state folder: which engine was fastest here
 
 Answer = tuple[Prediction, Prepared]
 
@@ -110,12 +112,17 @@ class Runtime:
         assert self.settings is not None
         service = self.settings.service
         inference = service.inference
-        threads = max(1, usable_cores() // service.workers)
+        folder, threads = package_folder(), max(1, usable_cores() // service.workers)
+        engine: str = inference.engine
+        if engine == "auto":
+            assert service.state_dir is not None  # load_settings has made it absolute
+            engine = choose_engine(folder, inference.precision, threads, service.state_dir / _CHOICES)
         predictor = Predictor.load(
-            package_folder(),
+            folder,
             threads,
             service.low_confidence,
-            engine="onnxruntime" if inference.engine == "auto" else inference.engine,
+            low_contrast_std=service.low_contrast_std,
+            engine=engine,
             precision=inference.precision,
             labels=expected_labels(self.settings),
         )

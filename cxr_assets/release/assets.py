@@ -31,9 +31,10 @@ _SAMPLE = 16  # films on which the exported model is compared with PyTorch
 @dg.asset(
     group_name=_GROUP,
     kinds={"onnx", "mlflow"},
-    **versioned(2, _SETTINGS, *_CANDIDATE),
+    **versioned(3, _SETTINGS, *_CANDIDATE),
     description="Model package: weights, ONNX, preprocessing digest, labels, metrics, data digests, and what the "
-    "promotion gate decided. Registered in MLflow as passed or rejected.",
+    "promotion gate decided; optional parts for heat maps and for 8-bit arithmetic. Registered in MLflow as passed or "
+    "rejected.",
 )
 def release_candidate(
     context: dg.AssetExecutionContext,
@@ -55,6 +56,7 @@ def release_candidate(
     from cxr_core.release.comparison import compare_with_champion
     from cxr_core.release.evidence import gather_evidence
     from cxr_core.release.gate import GateFacts, evaluate_gate
+    from cxr_core.release.making_parts import make_parts
     from cxr_core.release.manifest import model_digest
     from cxr_core.release.package import load_manifest, write_package
 
@@ -69,6 +71,17 @@ def release_candidate(
     sample = preprocessing.tensor(val.frames.take(np.arange(min(_SAMPLE, len(val)))))
     exported = export_onnx(saved.model, sample)
     context.log.info(f"ONNX differs from PyTorch by {exported.max_abs_difference:.2g} at most on {len(sample)} films")
+    parts = make_parts(
+        saved.model,
+        exported.data,
+        val,
+        test,
+        dealt[dealt["split"] == "test"].sort_values("image_id")["group_id"].tolist(),
+        preprocessing,
+        now.labels,
+        now.split.seed,
+        log=context.log.info,
+    )
     reports = {"evaluation": evaluation, "robustness": robustness, "gradcam_gallery": gradcam_gallery}
     facts = GateFacts(
         saved.record["preprocessing_digest"],
@@ -108,7 +121,8 @@ def release_candidate(
             gate=decision,
             onnx_bytes=exported.data,
             weights_bytes=saved.weights,
-            export={"opset": exported.opset, "max_abs_difference": exported.max_abs_difference},
+            export={"opset": exported.opset, "max_abs_difference": exported.max_abs_difference, **parts.export},
+            parts=parts.files,
         )
 
     package = shelf.write_tree("release_candidate", fill)
@@ -124,6 +138,7 @@ def release_candidate(
         judged_against=decision.champion or "no champion yet",
         rules=table(pd.DataFrame([rule.model_dump() for rule in decision.rules])),
         export_difference=exported.max_abs_difference,
+        parts=", ".join(sorted(parts.files)) or "none",
     )
 
 

@@ -19,11 +19,13 @@ Floats = npt.NDArray[np.floating]
 # Of a probability. Where a sum of products is rounded to 8 bits differs by processor and library: OpenVINO and ONNX
 # Runtime differ by .01 on one machine (measured, lite0). A processor that saturates the sums is off by far more.
 MAX_INT8_DIFFERENCE = 0.02
+_DIGITS = 6  # of a logit; what comes after differs by processor
 
 
 def reference_logits(network: bytes, tensor: npt.NDArray[np.float32], threads: int | None = None) -> list[float]:
     """Logits of the reference frame, (1, 3, size, size) as network input, by ONNX Runtime on the CPU."""
-    return [float(value) for value in open_engine(OnnxRuntimeEngine.name, network, threads).run(tensor)[0]]
+    logits = open_engine(OnnxRuntimeEngine.name, network, threads).run(tensor)[0]
+    return [round(float(value), _DIGITS) for value in logits]
 
 
 def check_engine(engine: str, precision: str, found: Floats, packaged: Sequence[float] | None, here: Floats) -> None:

@@ -64,6 +64,7 @@ def service_settings(key_path: Path, key: str, secrets_path: Path) -> dict[str, 
     return {
         "CXR_API_KEYS": str(key_path),
         "CXR_SECRETS": str(secrets_path),
+        "CXR_SERVICE__INFERENCE__ENGINE": "onnxruntime",  # measuring both takes seconds at each first start
         "CXR_SERVICE__RATE_LIMIT": "100000/second",
         "CXR_SERVICE__FAILURE_LIMIT": "100000/second",
     }
