@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
+import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from bentoml_service.review import upkeep
 from bentoml_service.review.cases import Action, Case, Correction, Decision, NewCase, State
 from bentoml_service.review.sealed import SealedRows, Sealer
 from bentoml_service.review.store import ReviewStore
+from cxr_core.errors import CxrError
 from cxr_core.settings_service import ReviewSettings
 
 __all__ = ["ReviewQueue"]
@@ -55,11 +56,15 @@ class ReviewQueue:
         self.settings = settings
         self._rows = SealedRows(cipher)
         self._store = ReviewStore(path)
-        self._next_prune = 0.0
-        self._prune_when_due()
+        self.prune()
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="cxr-review", daemon=True)
+        self._keeper.start()
 
     def close(self) -> None:
         """Close the file."""
+        self._closing.set()
+        self._keeper.join()
         self._store.close()
 
     # ------------------------------------------------------------------ filling
@@ -75,7 +80,6 @@ class ReviewQueue:
             Id of its case; that of the first time where the same content came before under the same model. ``None``
             where the queue is full of cases that wait for a reader.
         """
-        self._prune_when_due()
         made = str(uuid.uuid4())
         sealed = self._rows.new_case(made, case)
         with self._store.writing() as connection:
@@ -104,7 +108,6 @@ class ReviewQueue:
         Raises:
             RequestError: 404 ``unknown_case`` where ``after`` is none.
         """
-        self._prune_when_due()
         with self._store.reading() as connection:
             start = 0 if after is None else _one(connection, "SELECT seq FROM cases WHERE id = ?", after)["seq"]
             rows = connection.execute(
@@ -205,10 +208,13 @@ class ReviewQueue:
         """
         return upkeep.reseal(self._store, self._rows)
 
-    def _prune_when_due(self) -> None:
-        if time.monotonic() >= self._next_prune:
-            self._next_prune = time.monotonic() + _PRUNE_SECONDS
-            self.prune()
+    def _keep(self) -> None:
+        """Keep the promise of the retention while nobody asks for anything."""
+        while not self._closing.wait(_PRUNE_SECONDS):
+            try:
+                self.prune()
+            except CxrError as error:
+                _logger.error("%s", error)
 
     def _picture(self, case_id: str, part: str) -> bytes:
         with self._store.reading() as connection:

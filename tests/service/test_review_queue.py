@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from review_parts import CANARY, LABELS, MODEL, age, digest_of, new_case, open_q
 
 from bentoml_service.encryption import CannotOpen
 from bentoml_service.problems import RequestError
+from bentoml_service.review import queue as queue_module
 from cxr_core.errors import CxrError
 
 
@@ -174,6 +176,19 @@ def test_a_starting_service_removes_what_expired_while_it_was_away(tmp_path: Pat
     queue.close()
     age(tmp_path, case_id, 91)
     assert open_queue(tmp_path).counts()["expired_unread"] == 1
+
+
+def test_a_case_expires_while_nobody_asks_for_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "_PRUNE_SECONDS", 0.05)
+    queue = open_queue(tmp_path)
+    case_id = queue.add(new_case())
+    assert case_id is not None
+    age(tmp_path, case_id, 91)
+    deadline = time.monotonic() + 30
+    while queue.counts()["open"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert queue.counts()["expired_unread"] == 1
+    queue.close()
 
 
 def test_the_label_of_a_content_is_that_of_the_latest_decision_about_it(tmp_path: Path) -> None:
