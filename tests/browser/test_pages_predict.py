@@ -341,7 +341,7 @@ def test_a_key_that_is_revoked_meanwhile_is_asked_for_again(open_page: Open, ser
 def test_the_page_is_accessible(open_page: Open, served: Served, scheme: str, width: int, height: int) -> None:
     page = open_page("/", width, height, scheme).page
     assert_accessible(page)
-    assert assert_focus_is_seen(page) >= 11
+    assert assert_focus_is_seen(page) >= 10
     use_key(page, served.keys["radiologist"])
     give(page, {"a name that is far too long to be shown on one line of the list.png": sample("dark"), "b.txt": b"x"})
     wait_done(page, 2)
