@@ -84,9 +84,10 @@ def _health(runtime: Runtime) -> Health:
         "model": predictor is not None,
         "keys": _has_keys(runtime),
         "audit": runtime.audit is not None and runtime.audit.healthy,
-        "state": runtime.telemetry is not None and runtime.telemetry.healthy,
+        "telemetry": runtime.telemetry is not None and runtime.telemetry.healthy,
     }
-    ready = all(checks.values())
+    # Counts that wait in memory keep nobody from an answer: a balancer must not drain a service for them.
+    ready = all(up for name, up in checks.items() if name != "telemetry")
     manifest = predictor.manifest if predictor else None
     return Health(
         status="ready" if ready else "not_ready",

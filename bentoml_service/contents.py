@@ -36,7 +36,6 @@ DEPENDENCIES = (
     "pydantic-settings",
     "pydicom",
     "python-multipart",
-    "scipy",
     "universal-pathlib",
     "uvloop",
 )

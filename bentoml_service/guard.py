@@ -8,6 +8,7 @@ route, never a path, header, query or file name that a client sent.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 import uuid
@@ -65,6 +66,7 @@ class _Call:
         self.route: Route | None = find_route(scope["path"])
         self.holder: Holder | None = None
         self.status = 0
+        self.recorded = True  # whether the trail is to hold this request
         self.replaced = False
 
     async def answer(self) -> None:
@@ -112,12 +114,15 @@ class _Call:
         limiter = self.runtime.limiter
         client = (self.scope.get("client") or ("", 0))[0]
         if limiter and (wait := await _limits(limiter, limiter.barred, client)) is not None:
+            self.recorded = False  # whoever has no key must not fill the disk: the failures before this one are there
             return wait
         self.holder = self.runtime.keys.holder(key) if key and self.runtime.keys else None
         if self.holder:
             self.state["key_id"] = self.holder.id
-        elif key and limiter:
-            await _limits(limiter, limiter.strike, client)
+        elif limiter:
+            # Requests without any key bar nobody; the trail keeps as many of one address as of wrong keys.
+            over = await _limits(limiter, limiter.strike, client if key else f"{client} without a key")
+            self.recorded = key is not None or over is None
         return None
 
     async def _limited(self, holder: Holder) -> Response | None:
@@ -126,7 +131,7 @@ class _Call:
         return None if wait is None else self._slow_down(wait, "This key has made too many requests.")
 
     def _slow_down(self, seconds: float, detail: str) -> Response:
-        return self._problem(429, "rate_limited", detail, {"Retry-After": str(max(1, round(seconds)))})
+        return self._problem(429, "rate_limited", detail, {"Retry-After": str(max(1, math.ceil(seconds)))})
 
     def _problem(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
         self.state["code"] = code
@@ -162,6 +167,8 @@ class _Call:
         trail = self.runtime.audit
         if self.route and self.route.open_to_all(self.scope["method"]):
             return True  # pages and probes hold no data
+        if not self.recorded:
+            return True
         if trail is None:
             return False
         event = AuditEvent(

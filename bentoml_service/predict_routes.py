@@ -43,13 +43,18 @@ def add_predict_routes(app: FastAPI, runtime: Runtime) -> None:
     async def predict(request: Request) -> PredictAnswer:
         """Classify one film."""
         upload = await _receive(request, runtime)
-        answer = await _answer(request, runtime, upload.data, *await runtime.predict(upload.data))
+        found, prepared = await runtime.predict(upload.data)
+        _observe(runtime, found, prepared)
+        answer = await _answer(request, runtime, upload.data, found, prepared)
         _note(request, answer=_summary(answer))
         return PredictAnswer(**dict(answer), **_about(request, runtime))
 
     @app.post("/predict/explain", openapi_extra=FILE_BODY, responses=problems(400, 404, 408, 413, 415, 422, 429, 503))
     async def explain(request: Request, label: Annotated[str | None, Query()] = None) -> ExplainedAnswer:
-        """Classify one film and show where in it the evidence for a class lies."""
+        """Classify one film and show where in it the evidence for a class lies.
+
+        A second look at a film, so it does not count in the drift window.
+        """
         upload = await _receive(request, runtime)
         found, prepared, heat, shown = await runtime.explain(upload.data, label)
         answer = await _answer(request, runtime, upload.data, found, prepared)
@@ -88,17 +93,21 @@ async def _item(request: Request, runtime: Runtime, place: int, upload: Upload |
     if isinstance(found, CxrError):
         raise found  # ours, not the film's
     assert isinstance(upload, Upload)  # only a film has an answer
+    _observe(runtime, *found)
     return BatchItem(index=place, answer=await _answer(request, runtime, upload.data, *found))
 
 
-async def _answer(request: Request, runtime: Runtime, data: bytes, found: Prediction, prepared: Prepared) -> Answer:
-    """What is said of a film, once it is counted and, where it is flagged, kept for a reader."""
+def _observe(runtime: Runtime, found: Prediction, prepared: Prepared) -> None:
     if runtime.telemetry is not None:
         grey = prepared.grey
         codes = tuple(warning.code for warning in found.warnings)
         runtime.telemetry.prediction(
             Observation(found.label, found.confidence, grey.mean, grey.std, grey.width / grey.height, codes)
         )
+
+
+async def _answer(request: Request, runtime: Runtime, data: bytes, found: Prediction, prepared: Prepared) -> Answer:
+    """What is said of a film, once it is kept for a reader where it is flagged."""
     case = None
     if runtime.review is not None and reasons_of(found):
         case = await anyio.to_thread.run_sync(

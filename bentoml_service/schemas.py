@@ -42,7 +42,7 @@ class Health(_Answer):
     status: str = Field(examples=["ready"])
     live: bool
     ready: bool
-    checks: dict[str, bool] = Field(examples=[{"model": True, "keys": True, "audit": True, "state": True}])
+    checks: dict[str, bool] = Field(examples=[{"model": True, "keys": True, "audit": True, "telemetry": True}])
     model: ModelName | None
     notice: str
 

@@ -30,12 +30,14 @@ def check(runtime: Runtime) -> None:
     """Verify, before any process is started, that the service can run.
 
     Raises:
-        CxrError: as :meth:`Runtime.check`; or no secrets, a folder that cannot be written, an origin that is none.
+        CxrError: as :meth:`Runtime.check`; or no secrets, a folder that cannot be written, an origin
+            or a limit that is none.
     """
     runtime.check()
     load_secrets()
     Cors(_settings(runtime).cors_origins)
     _folder(_settings(runtime))
+    RateLimiter(_settings(runtime)).close()
 
 
 def start(runtime: Runtime) -> None:

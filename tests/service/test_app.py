@@ -57,7 +57,7 @@ def test_nothing_is_answered_before_the_model_is_loaded(runtime: Runtime, key: s
             assert answer.headers["retry-after"] == "5"
         health = client.get("/health")
         assert (health.status_code, health.json()["live"], health.json()["ready"]) == (503, True, False)
-        assert health.json()["checks"] == {"model": False, "keys": True, "audit": True, "state": True}
+        assert health.json()["checks"] == {"model": False, "keys": True, "audit": True, "telemetry": True}
         assert client.get("/health?probe=live").status_code == 200
 
 

@@ -120,6 +120,19 @@ def test_an_address_with_too_many_wrong_keys_is_not_listened_to(served: Open, ke
         assert client.get("/health").status_code == 200
 
 
+def test_who_has_no_key_cannot_fill_the_trail(served: Open, key: str, tmp_path: Path) -> None:
+    with served(FAILURE_LIMIT="3/minute") as (client, _):
+        for _ in range(20):
+            assert client.get("/model").status_code == 401
+        assert client.get("/model", headers={"X-API-Key": key}).status_code == 200  # nobody is barred for it
+        for number in range(20):
+            client.get("/model", headers={"X-API-Key": f"wrong-{number}"})
+    found = [row["code"] for row in trail_of(tmp_path)]
+    assert found.count("ok") == 1
+    assert len(found) <= 1 + 3 + 3 + 1  # of each kind as many as the limit says
+    assert "rate_limited" not in found
+
+
 def test_other_sites_may_call_only_where_they_are_named(served: Open, key: str) -> None:
     asked = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
     with served() as (client, _):

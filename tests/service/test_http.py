@@ -52,7 +52,7 @@ def test_health_is_open_and_names_the_version(stranger: httpx.Client) -> None:
         "status": "ready",
         "live": True,
         "ready": True,
-        "checks": {"model": True, "keys": True, "audit": True, "state": True},
+        "checks": {"model": True, "keys": True, "audit": True, "telemetry": True},
         "model": {"name": "cxr", "version": "1.0.0"},
         "notice": NOTICE,
     }
