@@ -16,13 +16,18 @@ from pathlib import Path
 import pytest
 from audit_trails import FAST, attack, check, copy, event, fill, found, raw_rows
 
-from bentoml_service import audit_store
+from bentoml_service import audit_log, audit_store
 from bentoml_service.audit_log import AuditEvent, AuditTrail, AuditUnavailable
 from bentoml_service.audit_reading import exported
 from bentoml_service.audit_store import AuditStore
 from bentoml_service.secret_keys import Secrets, create_secrets, load_secrets
 from cxr_core.errors import CxrError
 from cxr_core.settings_service import AuditSettings
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_log, "_LOOK_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -206,7 +211,7 @@ def test_a_full_disk_stops_the_trail_until_there_is_space(secrets: Secrets, smal
         use_up(small_disk)
         written = write_until_refused(trail)
         assert not trail.healthy
-        time.sleep(1.2)
+        time.sleep(0.4)  # several looks
         assert not trail.healthy
         (small_disk / "filler").unlink()
         recovers(trail, written + 1)
@@ -335,16 +340,16 @@ def test_a_lock_that_is_held_for_a_moment_is_waited_for(trail: AuditTrail, path:
 
 
 DAMAGES: dict[str, tuple[str, str]] = {
-    "head signature": ("UPDATE head SET mac = replace(mac, substr(mac, 1, 4), '0000')", "head"),
-    "head number": ("UPDATE head SET text = replace(text, '\"sequence\": 5', '\"sequence\": 4')", "head"),
-    "head gone": ("DELETE FROM head", "head"),
-    "tail cut": ("DELETE FROM entries WHERE sequence = 5", "end"),
+    "head signature": ("UPDATE head SET mac = replace(mac, substr(mac, 1, 4), '0000')", "The head of"),
+    "head number": ("UPDATE head SET text = replace(text, '\"sequence\": 5', '\"sequence\": 4')", "The head of"),
+    "head gone": ("DELETE FROM head", "The head of"),
+    "tail cut": ("DELETE FROM entries WHERE sequence = 5", "The end of"),
     "row behind the head": (
         "INSERT INTO entries SELECT 6, time, sealed, hash, key_id, mark FROM entries LIMIT 1",
-        "end",
+        "The end of",
     ),
-    "last hash": ("UPDATE entries SET hash = zeroblob(32) WHERE sequence = 5", "end"),
-    "trigger": ("CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM head; END", "tables"),
+    "last hash": ("UPDATE entries SET hash = zeroblob(32) WHERE sequence = 5", "The end of"),
+    "trigger": ("CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM head; END", "has not the tables"),
 }
 
 

@@ -118,7 +118,10 @@ def test_rows_are_pruned_beside_the_running_service(path: Path, secrets: Secrets
     trail.open()
     try:
         asyncio.run(trail.record(event()))
+        sealed = next(raw_rows(path))[2]
+        assert any(sealed in file.read_bytes() for file in path.parent.iterdir())
         assert prune_until(path, secrets, datetime.now(UTC)) == 1
+        assert not any(sealed in file.read_bytes() for file in path.parent.iterdir())  # nor in the write-ahead log
         assert asyncio.run(trail.record(event())) == 3  # the row that it wrote before is gone, with proof
         assert trail.healthy
     finally:
