@@ -96,7 +96,7 @@ def int8_part(
         groups: patient group of each test film.
         preprocessing: of the frames.
         labels: class names in output order.
-        reference: (size, size) uint8, the package's reference frame.
+        reference: (3, size, size) uint8, the frames that engines are compared on.
         seed: of the bootstrap.
         resamples: of the bootstrap.
         log: where progress goes.
@@ -119,7 +119,7 @@ def int8_part(
     record = Int8Record(
         method="static QDQ, weights int8 by channel, activations uint8 by range",
         network=INT8_NETWORK,
-        reference_logits=reference_logits(small, preprocessing.tensor(reference[None])),
+        reference_logits=reference_logits(small, preprocessing.tensor(reference)),
         calibration_films=min(len(validation), CALIBRATION_FILMS),
         films=len(chosen),
         groups=len(set(names.tolist())),

@@ -15,7 +15,7 @@ from cxr_core.modelling.class_maps import NotExplainable, class_maps_part
 from cxr_core.modelling.network import Classifier
 from cxr_core.modelling.quantise import int8_part
 from cxr_core.progress import Log
-from cxr_core.release.engine_check import reference_logits
+from cxr_core.release.engine_check import reference_frames, reference_logits
 from cxr_core.release.manifest import REFERENCE_LOGITS
 from cxr_core.release.parts.explain import ExplainPart
 from cxr_core.release.parts.int8 import Int8Part
@@ -67,7 +67,7 @@ def make_parts(
     Raises:
         CxrError: a part fails its check.
     """
-    reference = preprocessing.frame(reference_film())
+    reference = reference_frames(preprocessing.frame(reference_film()))
     files: dict[str, dict[str, bytes]] = {}
     left_out: dict[str, str] = {}
     sample = validation.frames.take(np.arange(min(_EXPLAINED, len(validation))))
@@ -85,7 +85,7 @@ def make_parts(
         if log is not None:
             log(f"The package has no part {name}. {reason}")
     export: dict[str, object] = {
-        REFERENCE_LOGITS: reference_logits(network, preprocessing.tensor(reference[None])),
+        REFERENCE_LOGITS: reference_logits(network, preprocessing.tensor(reference)),
         LEFT_OUT: left_out,
     }
     return MadeParts(files, export)

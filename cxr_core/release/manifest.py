@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 ONNX = "model.onnx"
 WEIGHTS = "weights.pt"
 REFERENCE = "preprocessing_reference.png"
-REFERENCE_LOGITS = "reference_logits"  # key in ``export``: logits of the reference frame by ONNX Runtime
+REFERENCE_LOGITS = "reference_logits"  # key in ``export``: logits of the reference frames by ONNX Runtime
 
 FORMAT: Final = 1  # raise it whenever an older reader would misread the folder
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # plain names: a package never reaches outside its folder
@@ -54,7 +54,7 @@ class PackageManifest(BaseModel):
         data: digests of the data that the model was made from, by name.
         files: SHA-256 of every other file of the folder, by file name.
         export: ``opset`` and ``max_abs_difference`` of the ONNX export; in newer packages also ``reference_logits``,
-            the logits of the reference frame, and ``left_out``, name of a part to why the model has none.
+            the logits of the reference frames, and ``left_out``, name of a part to why the model has none.
         gate: the promotion gate's decision, ``passed`` and ``rules``; see :class:`GateDecision`.
         parts: optional further parts, name to file name; see :mod:`cxr_core.release.parts`.
     """

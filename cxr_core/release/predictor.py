@@ -13,7 +13,7 @@ from cxr_core.errors import CxrError
 from cxr_core.imaging.advice import image_advice
 from cxr_core.imaging.decode import decode
 from cxr_core.imaging.decoded import mean_and_deviation
-from cxr_core.release.engine_check import check_engine, reference_logits
+from cxr_core.release.engine_check import check_engine, reference_frames, reference_logits
 from cxr_core.release.engines import Engine, OnnxRuntimeEngine, open_engine
 from cxr_core.release.explainer import Explainer
 from cxr_core.release.manifest import REFERENCE_LOGITS
@@ -106,6 +106,10 @@ class Predictor:
         manifest = load_manifest(folder, labels)
         parts = open_parts(folder, manifest)
         network = _network(folder, manifest, parts, precision)
+        if precision != "fp32" and engine != OnnxRuntimeEngine.name:
+            raise CxrError(
+                f"The {precision} network runs in onnxruntime only, in whose arithmetic its loss was measured."
+            )
         default = ServiceSettings()
         try:
             opened = open_engine(engine, network, threads)
@@ -119,14 +123,14 @@ class Predictor:
             default.low_confidence if low_confidence is None else low_confidence,
             default.low_contrast_std if low_contrast_std is None else low_contrast_std,
         )
-        frame = _reference_frame(folder, manifest)
-        tensor = manifest.preprocessing.tensor(frame[None])
-        logits = here = predictor.logits(frame[None])[0]  # warm, and a first check
+        frames = reference_frames(_reference_frame(folder, manifest))
+        tensor = manifest.preprocessing.tensor(frames)
+        logits = here = predictor.logits(frames)  # warm, and a first check
         if engine != OnnxRuntimeEngine.name:
             here = np.asarray(reference_logits(network, tensor, threads))
         check_engine(engine, precision, logits, _packaged_logits(manifest, parts, precision), here)
         if isinstance(explain := parts.get(ExplainPart.name), ExplainPart):
-            predictor._explainer = Explainer(explain, tensor, threads)
+            predictor._explainer = Explainer(explain, tensor[:1], threads)
         return predictor
 
     @property
@@ -254,7 +258,7 @@ def _reference_frame(folder: Path, manifest: PackageManifest) -> npt.NDArray[np.
     return np.asarray(cv2.imdecode(np.frombuffer(read_part(folder, manifest, REFERENCE), np.uint8), -1), np.uint8)
 
 
-def _packaged_logits(manifest: PackageManifest, parts: dict[str, Part], precision: str) -> list[float] | None:
+def _packaged_logits(manifest: PackageManifest, parts: dict[str, Part], precision: str) -> list[list[float]] | None:
     if isinstance(part := parts.get(precision), Int8Part):
         return part.record.reference_logits
     return manifest.export.get(REFERENCE_LOGITS)

@@ -29,7 +29,7 @@ class Int8Record(BaseModel):
     Attributes:
         method: how it was quantised.
         network: file of the quantised network.
-        reference_logits: its logits of the package's reference frame, by ONNX Runtime where it was packaged.
+        reference_logits: its logits of the package's reference frames, by ONNX Runtime where it was packaged.
         calibration_films: validation films that the ranges of the activations come from.
         films, groups: test films, and the patient groups that they come from.
         max_probability_change, mean_probability_change: over all films and classes, 0-1.
@@ -43,7 +43,7 @@ class Int8Record(BaseModel):
 
     method: str
     network: str
-    reference_logits: list[_Finite]
+    reference_logits: list[list[_Finite]]
     calibration_films: int = Field(ge=1)
     films: int = Field(ge=1)
     groups: int = Field(ge=1)
