@@ -16,6 +16,7 @@ from cxr_core.errors import ImageRejected
 from cxr_core.imaging.decoded import DecodedImage, Grey, Header, check_size, colour_to_grey, look_up, refuse_damage
 from cxr_core.imaging.dicom import decode_dicom
 from cxr_core.imaging.jpeg_streams import check_jpeg
+from cxr_core.imaging.png_streams import check_png
 from cxr_core.settings_sections import QualitySettings
 
 __all__ = ["DecodedImage", "Header", "decode", "read_header", "sniff_format"]
@@ -100,8 +101,7 @@ def _open(data: bytes) -> Image.Image:
         if kind == "unknown":
             raise ImageRejected("not_an_image", "The content is not an image of a known kind: supply JPEG or PNG.")
         raise ImageRejected("unsupported_format", f"The content is {kind}: convert it to JPEG or PNG.")
-    if kind == "JPEG":
-        check_jpeg(data)
+    (check_jpeg if kind == "JPEG" else check_png)(data)
     try:
         return Image.open(BytesIO(data), formats=_ACCEPTED)
     except Image.DecompressionBombError as error:

@@ -12,6 +12,7 @@ MAX_SCANS = 32  # of a progressive JPEG; encoders write 10 or so; 80 take 3.5 s 
 _FRAMES = frozenset(
     {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
 )  # SOFn, JPEG-LS
+_MAX_SEGMENTS = 1000  # before the first scan; a profile takes 255 at most, and each costs Pillow two microseconds
 _STREAM = b"\xff\x4f\xff\x51"  # SOC, SIZ: ISO 15444-1, A.2
 _COD, _COC, _POC, _SOT, _SOD = 0xFF52, 0xFF53, 0xFF5F, 0xFF90, 0xFF93
 _MAX_TILES = 1024  # OpenJPEG sets up some kilobytes for each before it decodes
@@ -22,7 +23,7 @@ _MIN_PRECINCT = 5  # exponent of 2; OpenJPEG sets up every precinct before it de
 
 
 def check_jpeg(data: bytes, size: tuple[int, int] | None = None) -> None:
-    """Refuse a JPEG of many scans, or of another size.
+    """Refuse a JPEG of many scans or segments, or of another size.
 
     Args:
         data: the stream.
@@ -36,19 +37,22 @@ def check_jpeg(data: bytes, size: tuple[int, int] | None = None) -> None:
         raise ImageRejected(
             "too_many_scans", f"The JPEG has more than {MAX_SCANS} scans: save it again as an ordinary JPEG."
         )
-    if size is not None and _frame_size(data) != size:
+    if size not in (None, _frame_size(data)):
         raise _corrupt()
 
 
 def _frame_size(data: bytes) -> tuple[int, int] | None:
-    place = 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker in _FRAMES:
+    """Width and height that the last frame header before the first scan says, ``None`` where there is none."""
+    place, size = 2, None
+    for _ in range(_MAX_SEGMENTS):
+        if place + 4 > len(data) or data[place] != 0xFF or data[place + 1] in (0xD9, 0xDA):
+            return size
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in _FRAMES and place + 9 <= len(data):
             height, width = struct.unpack(">HH", data[place + 5 : place + 9])
-            return width, height
-        place += 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))
-    return None
+            size = width, height
+        place += 1 if marker == 0xFF else 2 + max(2, length)  # FF before a marker is padding
+    raise ImageRejected("corrupt", "The JPEG has more segments than any film: save it again.")
 
 
 def jpeg2000_depth(data: bytes, width: int, height: int, components: int) -> tuple[bytes, int, bool]:

@@ -9,6 +9,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cxr_core.errors import ImageRejected
 from cxr_core.imaging.decode import decode, read_header, sniff_format
@@ -129,6 +130,78 @@ def test_a_file_cut_anywhere_is_refused(film, encode, kind: str, share: float):
     data = encode(film(7), kind)
     with pytest.raises(ImageRejected):
         decode(data[: int(len(data) * share)], LIMITS)
+
+
+def test_a_jpeg_of_many_scans_is_refused_and_an_ordinary_progressive_one_is_not(film):
+    data = saved(Image.fromarray(film(9)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    np.testing.assert_allclose(decode(data, LIMITS).grey, film(9), atol=20)
+    assert code_of(data[:last] + data[last:-2] * 40 + b"\xff\xd9") == "too_many_scans"
+
+
+@pytest.mark.parametrize("behind", [b"\xff\xd8", b"\xff\xda"])
+def test_a_jpeg_of_very_many_segments_is_refused(film, encode, behind: bytes):
+    data = encode(film(), "JPEG")
+    place = data.index(behind) + (2 if behind == b"\xff\xd8" else 0)
+    for count, refused in ((300, False), (2000, True)):
+        longer = data[:place] + b"\xff\xe5\x00\x04ab" * count + data[place:]
+        if refused:
+            assert code_of(longer) == "corrupt"
+        else:
+            np.testing.assert_array_equal(decode(longer, LIMITS).grey, decode(data, LIMITS).grey)
+    assert code_of(data[:place] + b"\xff" * 2000 + data[place:]) == "corrupt"
+
+
+def with_chunks(data: bytes, kind: bytes, body: bytes, count: int) -> bytes:
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return data[:33] + chunk * count + data[33:]
+
+
+def test_a_png_of_very_many_chunks_or_of_two_profiles_is_refused(film, encode):
+    data = encode(film())
+    assert decode(with_chunks(data, b"tEXt", b"a\0b", 900), LIMITS).grey.shape == film().shape
+    assert code_of(with_chunks(data, b"tEXt", b"a\0b", 1001)) == "corrupt"
+    profile = b"a\0\0" + zlib.compress(bytes(1000))
+    assert decode(with_chunks(data, b"iCCP", profile, 1), LIMITS).grey.shape == film().shape
+    assert code_of(with_chunks(data, b"iCCP", profile, 2)) == "corrupt"
+
+
+@pytest.mark.parametrize("error", [KeyError, struct.error, ZeroDivisionError, RecursionError, TypeError])
+@pytest.mark.parametrize("step", ["load", "getexif"])
+def test_whatever_the_library_raises_over_a_file_is_a_refusal(film, encode, monkeypatch, step: str, error: type):
+    def fail(*_: object, **__: object) -> None:
+        raise error("DOE^JANE")
+
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile." + step, fail)
+    assert code_of(encode(film(), "JPEG")) == ("truncated" if step == "load" else "corrupt")
+
+
+def test_a_film_that_memory_does_not_suffice_for_is_too_large(film, encode, monkeypatch):
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", fail)
+    assert code_of(encode(film(), "JPEG")) == "too_large"
+
+
+def test_no_text_of_a_file_reaches_a_message(film, caplog, capfd, recwarn):
+    canary = "DOE^JANE^19560412"
+    exif, info = Image.Exif(), PngInfo()
+    exif[0x010E] = exif[0x9286] = canary
+    info.add_text("Patient", canary)
+    image = Image.fromarray(film())
+    for data in (saved(image, "JPEG", exif=exif, comment=canary), saved(image, "PNG", exif=exif, pnginfo=info)):
+        assert canary.encode() in data
+        with caplog.at_level("DEBUG"):
+            decode(data, LIMITS)
+            for size in range(20, len(data), 37):
+                try:
+                    decode(data[:size], LIMITS)
+                except ImageRejected as rejected:
+                    caplog.handler.stream.write(str(rejected))
+    said = capfd.readouterr()
+    assert canary not in caplog.text + said.out + said.err
+    assert not [warning for warning in recwarn if canary in str(warning.message)]
 
 
 def test_the_smallest_accepted_side_is_accepted(film, encode):
