@@ -102,6 +102,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._needed = -1  # bytes of the whole answer, once its head is there
         self._status = 0
+        self._last = False  # the service closes after this answer
         self._answer: asyncio.Future[int] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -128,9 +129,10 @@ class _Connection(asyncio.Protocol):
             if at < 0:
                 raise ValueError("an answer without content-length")
             self._needed = end + 4 + int(head[at + 17 :].split(b"\r\n", 1)[0])
-            if b"\r\nconnection: close" in head and self.transport:
-                self.transport.close()
+            self._last = b"\r\nconnection: close" in head
         if len(self._buffer) >= self._needed:
+            if self._last:
+                self.transport.close()
             self._done(self._status)
 
     def connection_lost(self, exc: Exception | None) -> None:

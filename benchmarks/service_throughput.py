@@ -34,12 +34,13 @@ class _Rounds:
     plain: list[dict[int, Outcome]] = field(default_factory=list)
 
 
-def measure(seconds: float = 5.0, rounds: int = 3) -> list[Benchmark]:
+def measure(seconds: float = 5.0, rounds: int = 3, workers: int = _WORKERS) -> list[Benchmark]:
     """Both services and the bare network in turn, so that a drift of the machine's speed hits all three.
 
     Args:
         seconds: of each of the seven measurements of a round.
         rounds: how many.
+        workers: processes of each service.
     """
     with TemporaryDirectory(prefix="cxr-bench-") as scratch, ExitStack() as stack:
         root = Path(scratch)
@@ -47,8 +48,8 @@ def measure(seconds: float = 5.0, rounds: int = 3) -> list[Benchmark]:
         for folder in folders:
             folder.mkdir()
         package, kind = model_package(folders[0])
-        ours = stack.enter_context(prediction_service(package, folders[1], _WORKERS, _PATIENT))
-        plain = stack.enter_context(plain_service(package, folders[2], _WORKERS))
+        ours = stack.enter_context(prediction_service(package, folders[1], workers, _PATIENT))
+        plain = stack.enter_context(plain_service(package, folders[2], workers))
         engine = str(ours.get("/model")["engine"])
         small = service_films(SMALL)
         _check_same(ours, plain, small[0])
@@ -66,7 +67,7 @@ def measure(seconds: float = 5.0, rounds: int = 3) -> list[Benchmark]:
     best = [max(outcome.rate for outcome in each.values()) for each in found.ours]
     theirs = [max(outcome.rate for outcome in each.values()) for each in found.plain]
     setting = (
-        f"{kind}, {engine}, {_WORKERS} worker, grey JPEG of {SMALL} px (median {_kilobytes(small)} KB), {rounds} rounds"
+        f"{kind}, {engine}, {workers} worker, grey JPEG of {SMALL} px (median {_kilobytes(small)} KB), {rounds} rounds"
     )
     cost_ms = _cost(found.ours[-1][_CONCURRENCY[-1]])
     engine_note = (

@@ -12,7 +12,7 @@ from cxr_core.client.films import Film
 from cxr_core.client.journal import Journal
 from cxr_core.client.models import FilmModel
 from cxr_core.client.outcome import Origin, Outcome, Refusal, Row
-from cxr_core.digests import digest_bytes
+from cxr_core.digests import digest_bytes, digest_file
 
 __all__ = ["ask_about"]
 
@@ -97,12 +97,13 @@ def _look(
 ) -> tuple[_Place, bytes | None]:
     """What is known of a film; its content where it has to be sent."""
     try:
-        data = film.path.read_bytes()
+        large = film.path.stat().st_size >= model.max_bytes
+        data = b"" if large else film.path.read_bytes()
+        digest = digest_file(film.path) if large else digest_bytes(data)
     except OSError:
         reason = "The file cannot be read: look at its permissions, or whether it is still there."
         return _Place(film, "", "here", Refusal("unreadable", reason, lasting=False)), None
-    digest = digest_bytes(data)
-    if len(data) >= model.max_bytes:
+    if large:
         refusal = Refusal("body_too_large", f"The file must be smaller than {model.max_bytes} bytes.", lasting=False)
         return _Place(film, digest, "here", refusal), None
     if digest in under_way:

@@ -79,7 +79,7 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
             continue
         if entry.is_dir():
             yield from _walk(Path(entry.path), above | {identity})
-        else:
+        elif entry.is_file() or not Path(entry.path).exists():  # a broken link is shown, a pipe would never end
             yield Path(entry.path)
 
 

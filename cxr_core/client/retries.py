@@ -19,33 +19,36 @@ class Retries:
 
     Attributes:
         attempts: tries of one request, the first included.
+        lost: tries where no answer comes at all: fewer, a wrong address is to be known soon.
         first: largest wait after the first try, seconds; it doubles with every further one.
         longest: largest wait without ``Retry-After``, seconds.
         patience: seconds that one request may spend waiting, all its waits together.
     """
 
     attempts: int = 5
+    lost: int = 4
     first: float = 0.5
     longest: float = 30.0
     patience: float = 120.0
 
-    def wait(self, tried: int, retry_after: float | None, spent: float) -> float | None:
+    def wait(self, tried: int, retry_after: float | None, spent: float, lost: bool = False) -> float | None:
         """Seconds until the next try; None to give up.
 
         Args:
             tried: tries so far, >= 1.
             retry_after: what the service asked for, seconds.
             spent: seconds that this request has waited already.
+            lost: no answer came.
         """
-        if tried >= self.attempts:
+        if tried >= (min(self.attempts, self.lost) if lost else self.attempts):
             return None
         jitter = random.uniform(0, min(self.longest, self.first * 2 ** min(tried - 1, 30)))
         seconds = (retry_after or 0.0) + jitter
         return seconds if spent + seconds <= self.patience else None
 
 
-# A folder is not urgent: a key's limit of requests is simply waited for.
-PATIENT = Retries(attempts=60, patience=3600.0)
+# A folder is not urgent: a key's limit of requests is simply waited for, and a restart of the service lived through.
+PATIENT = Retries(attempts=60, lost=8, patience=3600.0)
 
 
 def parse_retry_after(value: str | None) -> float | None:

@@ -37,6 +37,7 @@ class Transport:
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
             verify=_trusting(ca) if ca else True,
+            trust_env=not _is_loopback(httpx.URL(self.url).host),  # a proxy is not asked for this very machine
         )
         self._retries = retries
         self._closed = threading.Event()
@@ -78,7 +79,8 @@ class Transport:
                 problem = _problem(answer)
                 again, retry_after = problem.transient, parse_retry_after(answer.headers.get("Retry-After"))
             tried += 1
-            wait = self._retries.wait(tried, retry_after, spent) if again else None
+            lost = isinstance(problem, ServiceUnreachable)
+            wait = self._retries.wait(tried, retry_after, spent, lost) if again else None
             if wait is None:
                 raise problem
             if retry_after:

@@ -9,7 +9,7 @@ from pretend_service import KEY, PretendService, serve
 
 from cxr_core.client import Client, Retries
 
-QUICK = Retries(attempts=4, first=0.001)
+QUICK = Retries(attempts=4, lost=3, first=0.001)
 
 
 @pytest.fixture

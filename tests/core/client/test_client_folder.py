@@ -46,6 +46,7 @@ def folder(tmp_path: Path) -> Path:
         (root / litter).write_bytes(b"text")
     (root / "left/again").symlink_to(root, target_is_directory=True)
     (root / "broken.jpg").symlink_to(root / "nowhere")
+    os.mkfifo(root / "pipe.jpg")
     return root
 
 

@@ -166,6 +166,19 @@ def test_a_broken_connection_is_tried_again(client: Client, service: PretendServ
     service.rules.append(times(2, HANG_UP))
     client.predict(film(1))
     assert len(service.heard) == 3
+    service.rules.append(times(100, HANG_UP))
+    with pytest.raises(ServiceUnreachable):
+        client.predict(film(1))
+    assert len(service.heard) == 6
+
+
+def test_a_proxy_is_not_asked_for_this_very_machine(service: PretendService, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with Client(service.url, KEY, retries=Retries(attempts=1)) as client:
+        assert client.health().ready
 
 
 def test_nobody_at_the_address_is_one_sentence(service: PretendService) -> None:
