@@ -25,7 +25,7 @@ __all__ = ["EXPLAIN_FILE", "FRAGMENT", "MAPS", "ExplainPart", "ExplainRecord", "
 
 EXPLAIN_FILE = "explain.json"
 FRAGMENT = "explain.onnx"
-MAPS = "maps"  # output (n, classes, rows, columns): each class's evidence at each position, without the head's bias
+MAPS = "class_maps"  # output (n, classes, rows, columns): evidence for each class at each position, without bias
 _SMALLEST = 1e-7  # added to a map's maximum before dividing, as grad-cam 1.5.7 does
 
 Floats = npt.NDArray[np.float32]
@@ -56,7 +56,7 @@ class ExplainPart(Part):
 
     Attributes:
         record: what the part says of itself.
-        network: the file to load: input ``input``, outputs ``logits`` and ``maps``.
+        network: the file to load: input ``input``, outputs ``logits`` and ``class_maps``.
     """
 
     name = "explain"
@@ -84,7 +84,7 @@ def heat_map(evidence: Floats, size: int) -> Floats:
     """A class's map as a picture, by the steps of the package grad-cam.
 
     Args:
-        evidence: (rows, columns) float32, one class of ``maps``.
+        evidence: (rows, columns) float32, one class of ``class_maps``.
         size: side of the frame, pixels.
 
     Returns:
