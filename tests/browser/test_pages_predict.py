@@ -68,6 +68,12 @@ def answer_of(served: Served, data: bytes) -> dict[str, Any]:
         return dict(answer.json())
 
 
+def told(served: Served, data: bytes) -> str:
+    """What the list says of a film."""
+    answer = answer_of(served, data)
+    return f"{answer['prediction']}, {100 * answer['confidence']:.1f} %"
+
+
 def test_a_film_waits_for_a_key_and_the_page_says_so(open_page: Open, served: Served) -> None:
     page = open_page().page
     page.get_by_role("button", name="Normal", exact=True).click()
@@ -162,7 +168,8 @@ def test_dropped_files_keep_their_order_and_a_bad_one_says_why(open_page: Open, 
     use_key(page, served.keys["technician"])
     give(page, {"Mustermann^Max.png": sample("normal"), "notes.txt": b"no film", "third.png": sample("tuberculosis")})
     wait_done(page, 3)
-    expected = [answer_of(served, sample(name))["prediction"] for name in ("normal", "tuberculosis")]
+    expected = [told(served, sample(name)) for name in ("normal", "tuberculosis")]
+    assert expected[0] != expected[1]
     first, second, third = rows(page)
     assert first.startswith(f"Mustermann^Max.png {expected[0]}")
     assert second.startswith("notes.txt Refused: ")
@@ -192,8 +199,8 @@ def test_a_batch_goes_ten_films_a_request_in_the_order_they_came(
     assert counts == [10, 10, 3]
     assert [row.split(".png")[0] for row in rows(page)] == [name.removesuffix(".png") for name in films]
     assert page.get_by_role("progressbar", name="23 of 23 done").count() == 1
-    last = answer_of(served, films["film 22.png"])
-    assert f"{last['prediction']}, {100 * last['confidence']:.1f} %" in rows(page)[22]
+    for number in (0, 9, 10, 22):
+        assert told(served, films[f"film {number}.png"]) in rows(page)[number]
 
 
 def test_a_pasted_image_and_chosen_files_are_films_too(open_page: Open, served: Served, tmp_path: Path) -> None:
