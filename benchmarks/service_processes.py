@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.service_load import Load, Outcome, pack
+from benchmarks.service_outcome import Load, Outcome, pack
 from bentoml_service.secret_keys import create_secrets
 from bentoml_service.security import create_key
 

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.harness import Benchmark
-from benchmarks.service_load import Outcome
 from benchmarks.service_model import LARGE, SMALL, bare_forward, model_package, service_films
+from benchmarks.service_outcome import Outcome
 from benchmarks.service_processes import Running, generate, plain_service, prediction_service, trivial_service
 
 __all__ = ["measure"]

@@ -56,7 +56,7 @@ def find_films(paths: Sequence[Path]) -> Found:
                 path.stat()
             films.append(Film(path, path.as_posix()))
             continue
-        for file in _walk(path, frozenset()):
+        for file in _inside(path):
             name = file.relative_to(path).as_posix()
             if _is_film(file):
                 films.append(Film(file, f"{path.as_posix()}/{name}" if several else name))
@@ -67,10 +67,18 @@ def find_films(paths: Sequence[Path]) -> Found:
     return Found(tuple(dict.fromkeys(films)), others)
 
 
+def _inside(folder: Path) -> Iterator[Path]:
+    try:
+        yield from _walk(folder, frozenset())
+    except OSError as error:  # the name of an inner folder may be a patient's, and this sentence reaches logs
+        raise CxrError(
+            f"{folder} cannot be read as a whole: give this user access; `find {folder} ! -readable` lists what is shut."
+        ) from error
+
+
 def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    with explain_os_errors(folder, "reading the folder"):
-        status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    status = folder.stat()
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     identity = status.st_dev, status.st_ino
     if identity in above:  # a link back to a folder that we are inside of
         return

@@ -57,7 +57,7 @@ def test_the_routes_about_the_service_are_read(client: Client) -> None:
     health = client.health()
     assert health.ready
     assert health.model is not None
-    assert set(health.checks) >= {"model", "keys", "audit", "state"}
+    assert set(health.checks) >= {"model", "keys", "audit"}
     client.predict(GOOD["png"])
     assert client.metrics()
     assert client.drift_report()

@@ -299,3 +299,17 @@ def test_closing_a_client_ends_the_waits_of_other_threads(service: PretendServic
     thread.join(30)
     assert not thread.is_alive()
     assert len(ended) == 1
+
+
+def test_a_shut_folder_stops_the_search_and_its_name_is_not_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def scandir(path: Path) -> object:  # root may read everything, so permissions alone prove nothing
+        if Path(path).name == "left":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(CxrError, match="cannot be read as a whole") as caught:
+        find_films([folder])
+    assert "left" not in str(caught.value)
