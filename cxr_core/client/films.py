@@ -72,7 +72,7 @@ def _inside(folder: Path) -> Iterator[Path]:
         yield from _walk(folder, frozenset())
     except OSError as error:  # the name of an inner folder may be a patient's, and this sentence reaches logs
         raise CxrError(
-            f"{folder} cannot be read as a whole: give this user access; `find {folder} ! -readable` lists what is shut."
+            f"{folder} cannot be read as a whole: give this user access to what `find {folder} ! -readable` lists."
         ) from error
 
 
