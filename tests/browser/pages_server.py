@@ -22,7 +22,7 @@ from bentoml_service.secret_keys import create_secrets
 from bentoml_service.security import create_key
 from cxr_core.release.parts.explain import EXPLAIN_FILE, FRAGMENT, MAPS, ExplainRecord
 
-__all__ = ["CHROMIUM", "MARKS", "SAMPLES", "Served", "Watched", "chromium", "open_page", "served", "use_key"]
+__all__ = ["CHROMIUM", "MARKS", "SAMPLES", "Served", "Watched", "chromium", "load", "open_page", "served", "use_key"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MARKS = [

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from accessibility import assert_accessible, assert_focus_is_seen
-from pages_server import MARKS, SAMPLES, Served, Watched, chromium, open_page, served, use_key
+from pages_server import MARKS, SAMPLES, Served, Watched, chromium, load, open_page, served, use_key
+from PIL import Image
 
 __all__ = ["chromium", "open_page", "served"]
 
@@ -215,6 +217,27 @@ def test_a_pasted_image_and_chosen_files_are_films_too(open_page: Open, served: 
     assert [row.split(" ")[0] for row in rows(page)] == ["image.png", "normal.png", "strip.png"]
     page.get_by_role("button", name="image.png").click()
     assert "Dark film" in page.locator("#answer").inner_text()
+
+
+def test_a_dicom_film_is_shown_as_the_model_sees_it(open_page: Open, served: Served) -> None:
+    with Image.open(SAMPLES / "normal.png") as image:
+        pixels = np.asarray(image)
+    film = load("core/imaging/dicom_files.py").dicom(pixels, bits=8)
+    page = open_page().page
+    use_key(page, served.keys["radiologist"])
+    give(page, {"IM000001": film})
+    wait_done(page, 1)
+    shown = page.get_by_role("img", name="Film IM000001")
+    shown.wait_for()
+    assert shown.get_attribute("src").startswith("data:image/png")
+    assert shown.evaluate("image => image.naturalWidth") == 224
+    assert rows(page)[0].startswith(f"IM000001 {answer_of(served, film)['prediction']}")
+    give(page, {"IM000002": film, "IM000003": film})  # a batch brings no frames
+    wait_done(page, 3)
+    page.get_by_role("button", name="IM000002").click()
+    page.get_by_text("Ask for a heat map to see it as the model does.").wait_for()
+    page.get_by_role("group", name="Heat map").get_by_role("button", name="Normal").click()
+    page.get_by_role("img", name="Film IM000002").wait_for()
 
 
 def test_a_film_can_be_tried_by_keyboard_alone(open_page: Open, served: Served) -> None:
