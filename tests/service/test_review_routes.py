@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 
 from bentoml_service.permissions import ROUTES
 from bentoml_service.problems import RequestError, problem
-from bentoml_service.review import routes
+from bentoml_service.review import flagging, routes
 from bentoml_service.review.flagging import queue_flagged, reasons_of
 from bentoml_service.review.pictures import encode_png
 from bentoml_service.review.queue import ReviewQueue
@@ -378,12 +378,13 @@ def flag(queue: ReviewQueue, data: bytes, *codes: str) -> str | None:
     return queue_flagged(queue, prediction(*codes), frame, data, QualitySettings(), "request")
 
 
-def test_a_flagged_film_is_queued_once_and_reduced(tmp_path: Path) -> None:
+def test_a_flagged_film_is_queued_once_and_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = open_queue(tmp_path, preview_side=300)
     data = films.film(900, 600)
     assert flag(queue, data) is None
     case_id = flag(queue, data, "low_confidence", "tint", "tint")
     assert case_id is not None
+    monkeypatch.setattr(flagging, "decode", None)  # a film that is there already is not decoded again
     assert flag(queue, data, "low_confidence") == case_id
     case = queue.case(case_id)
     assert (case.reasons, case.content_digest) == (("low_confidence", "tint"), digest_bytes(data))
