@@ -40,7 +40,12 @@ DEPENDENCIES = (
     "uvloop",
 )
 
-_ENTRIES = ("bentoml_service.service", "bentoml_service.keys", "bentoml_service.audit_commands")
+_ENTRIES = (
+    "bentoml_service.service",
+    "bentoml_service.keys",
+    "bentoml_service.audit_commands",
+    "bentoml_service.review.commands",
+)
 _OURS = ("bentoml_service", "cxr_core")
 _PAGES = "bentoml_service.pages.routes"  # the module that serves the files beside it
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")

@@ -45,7 +45,7 @@ class ReviewSettings(Section):
     """The queue of flagged cases. What it keeps is encrypted."""
 
     enabled: bool = Field(True, description="keep flagged films for a reader")
-    max_cases: int = Field(10_000, ge=1, description="oldest decided cases go first; about 1 GB at 100 KB a film")
+    max_cases: int = Field(10_000, ge=1, description="oldest decided cases go first; about 5 GB at 450 KB a film")
     retention_days: int = Field(90, ge=1, description="days that a case is kept; our choice: one reporting quarter")
     preview_side: int = Field(1024, ge=224, description="longest side of the film kept for the reader, pixels")
 
