@@ -194,6 +194,8 @@ def _session(network: bytes, threads: int | None, outputs: Sequence[str], provid
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
+    # Threads that wait by spinning take the cores from decoding: 20 ms of processor a film, 10.5 without (two cores).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(network, options, list(providers))
     _check_ends([i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()], outputs)
     return session
