@@ -13,7 +13,7 @@ from audit_trails import FAST, anchor_of, attack, check, copy, event, fill, foun
 
 from bentoml_service import audit_prune
 from bentoml_service.audit_anchors import read_anchor
-from bentoml_service.audit_chain import Anchor
+from bentoml_service.audit_chain import Anchor, hash_row
 from bentoml_service.audit_log import AuditTrail
 from bentoml_service.audit_prune import prune
 from bentoml_service.audit_reading import exported
@@ -147,6 +147,36 @@ def test_a_proof_that_was_deleted_or_stretched_is_found(path: Path, secrets: Sec
 
     attack(path, stretch)
     assert found(check(path, secrets)) == [("cut", None, None), ("missing", 1, 25)]
+
+
+def test_a_proof_of_another_trail_or_in_another_place_is_none(path: Path, secrets: Secrets, tmp_path: Path) -> None:
+    prune_until(path, secrets, filled(path, secrets))
+    moved = copy(path, tmp_path / "moved.sqlite")
+    attack(moved, lambda db: db.execute("UPDATE cuts SET last = 19"))
+    assert found(check(moved, secrets)) == [("cut", None, None), ("missing", 1, 20)]
+    other = tmp_path / "other/audit.sqlite"
+    prune_until(other, secrets, filled(other, secrets))
+    with closing(sqlite3.connect(other)) as connection:
+        foreign = connection.execute("SELECT * FROM cuts").fetchone()
+    attack(path, lambda db: db.execute("REPLACE INTO cuts VALUES (?, ?, ?, ?)", foreign))
+    assert found(check(path, secrets)) == [("cut", None, None), ("missing", 1, 20)]
+
+
+def test_a_pruning_hides_no_chain_that_was_made_anew(path: Path, secrets: Secrets) -> None:
+    moment = filled(path, secrets)
+    trail = anchored(path, secrets).trail
+    rows = list(raw_rows(path))
+
+    def chain_anew(db: sqlite3.Connection) -> None:
+        before = rows[3][3]
+        for sequence, time, sealed, *_ in rows[4:-1]:
+            before = hash_row(trail, before, sequence, time, bytes(sealed[::-1]))
+            db.execute("UPDATE entries SET sealed = ?, hash = ? WHERE sequence = ?", (sealed[::-1], before, sequence))
+
+    attack(path, chain_anew)
+    with pytest.raises(CxrError, match="Row 5 of the audit trail is not as it was written"):
+        prune_until(path, secrets, moment)
+    assert found(check(path, secrets)) == [("altered", 5, 29)]
 
 
 def test_rows_that_were_pruned_and_put_back_are_found(path: Path, secrets: Secrets) -> None:
