@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +231,12 @@ class Runtime:
 
     async def _prepare(self, predictor: Predictor, data: bytes, place: Place) -> Prepared:
         assert self._decoders is not None  # made together with the predictor
-        work = self._decoders.submit(partial(predictor.prepare, data, self.limits))
+
+        def decode() -> Prepared:
+            place.wait_ended()
+            return predictor.prepare(data, self.limits)
+
+        work = self._decoders.submit(decode)
         place.hold(work)
         return await asyncio.wrap_future(work)
 

@@ -263,3 +263,65 @@ def test_many_clients_that_come_go_and_fail_leave_nothing_behind(network: Networ
 
     asyncio.run(scenario())
     assert max(map(len, network.batches)) <= 4
+
+
+def test_a_film_that_has_waited_longer_than_it_may_is_refused_before_it_is_run(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("bentoml_service.batching.time.monotonic", lambda: now)
+
+    async def scenario() -> list[Any]:
+        nonlocal now
+        batcher = made(network, patience_ms=1000)
+        network.gate.clear()
+        tasks = await start(batcher, range(1))
+        await network.is_running()
+        tasks += await start(batcher, range(1, 3))
+        with batcher.reserve(patient=True) as place:
+            tasks.append(asyncio.create_task(batcher.submit(frame(3), place)))
+            await asyncio.sleep(0)
+            now = 1.5  # the machine turned slow after they came in
+            network.gate.set()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, *refused, patient = asyncio.run(scenario())
+    assert first.tolist() == [0]
+    assert [one.code for one in refused] == ["overloaded"] * 2
+    assert patient.tolist() == [3]
+    assert network.batches == [[0], [3]]
+
+
+def test_waits_before_decoding_and_in_the_queue_add_up_and_decoding_itself_is_no_wait(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("bentoml_service.batching.time.monotonic", lambda: now)
+    batcher = made(network, patience_ms=1000)
+    with batcher.reserve(), batcher.reserve() as place:
+        now = 0.6
+        place.wait_ended()
+        now = 9.0  # decoded a huge film
+        place.wait_ended(8.7)
+        with pytest.raises(RequestError):
+            place.wait_ended(8.8)
+
+
+def test_a_batch_takes_no_longer_than_its_share_of_the_patience(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("bentoml_service.batching.time.monotonic", lambda: now)
+
+    async def scenario() -> None:
+        batcher = made(network, max_batch=16, patience_ms=800, film_seconds=0.04)  # 100 ms a batch: 2 films
+        network.gate.clear()
+        tasks = await start(batcher, range(1))
+        await network.is_running()
+        tasks += await start(batcher, range(1, 8))
+        network.gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())
+    assert [len(batch) for batch in network.batches][:2] == [1, 2]
+    assert max(map(len, network.batches)) < 8
