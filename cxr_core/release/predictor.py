@@ -36,8 +36,6 @@ from cxr_core.settings_service import ServiceSettings
 
 __all__ = ["Advice", "GreyStatistics", "ModelIdentity", "Prediction", "Predictor", "Prepared", "Uncertainty"]
 
-_CHUNK = 32  # frames at once: 32 x 3 x 224 x 224 float32 = 19 MB, so memory does not grow with the number of frames
-
 
 class Predictor:
     """A loaded model package. Its methods may be called from several threads at once.
@@ -167,16 +165,16 @@ class Predictor:
         Raises:
             CxrError: the network gives another shape, or values that are not finite.
         """
-        labels = len(self.manifest.labels)
+        labels, step = len(self.manifest.labels), self._engine.at_once
         found = np.zeros((len(frames), labels))
-        for start in range(0, len(frames), _CHUNK):
-            chunk = frames[start : start + _CHUNK]
+        for start in range(0, len(frames), step):
+            chunk = frames[start : start + step]
             logits = self._engine.run(self.manifest.preprocessing.tensor(chunk))
             if logits.shape != (len(chunk), labels) or not np.isfinite(logits).all():
                 raise CxrError(
                     f"The network gave logits of shape {logits.shape}, or not finite: package the model again."
                 )
-            found[start : start + _CHUNK] = logits
+            found[start : start + step] = logits
         return found
 
     def predict_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
