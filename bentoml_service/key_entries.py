@@ -7,13 +7,10 @@ until their overlap ends, and revoked ones stay listed, because the audit trail 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 from bentoml_service.permissions import ROLES, Role
 from cxr_core.digests import digest_bytes
 from cxr_core.errors import CxrError, explain_os_errors
+from cxr_core.locking import locked
 from cxr_core.settings import project_root
 
 __all__ = ["KeyEntry", "create_key", "key_file", "read_keys", "revoke_key", "rotate_key"]
@@ -99,7 +97,7 @@ def create_key(path: Path, key_id: str, role: str = "technician", expires: datet
     """
     if not _ID.fullmatch(key_id):
         raise CxrError("An id has 1-64 letters, digits, dots, dashes or underscores and starts with a letter or digit.")
-    with _locked(path):
+    with locked(path, "writing the API keys"):
         entries = read_keys(path)
         if any(entry.id == key_id and entry.revoked is None for entry in entries):
             raise CxrError(f"{path} has a key {key_id} already: rotate or revoke it, or choose another id.")
@@ -123,7 +121,7 @@ def rotate_key(path: Path, key_id: str, overlap: timedelta, expires: datetime | 
     """
     if overlap < timedelta(0):
         raise CxrError("The overlap of two keys is 0 or more: give it as a duration such as 24h.")
-    with _locked(path):
+    with locked(path, "writing the API keys"):
         entries = read_keys(path)
         earlier = [entry for entry in entries if entry.id == key_id and entry.revoked is None]
         if not earlier:
@@ -147,7 +145,7 @@ def revoke_key(path: Path, key_id: str) -> None:
     Raises:
         CxrError: there is no such key, or it was revoked before.
     """
-    with _locked(path):
+    with locked(path, "writing the API keys"):
         entries = read_keys(path)
         if not any(entry.id == key_id and entry.revoked is None for entry in entries):
             raise CxrError(f"{path} has no key {key_id} to revoke: see the list of keys.")
@@ -188,16 +186,3 @@ def _write(path: Path, entries: tuple[KeyEntry, ...]) -> None:
     values = _ENTRIES.dump_python(entries, mode="json")
     write_atomically(path, json.dumps(values, indent=1).encode())
     path.chmod(0o600)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep two commands from losing each other's change; the lock file stays behind, empty."""
-    with explain_os_errors(path, "writing the API keys"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from bentoml_service.key_sets import (
     new_key_id,
 )
 from cxr_core.errors import CxrError, explain_os_errors
+from cxr_core.locking import locked
 from cxr_core.settings import project_root
 
 __all__ = ["VARIABLES", "FollowedFile", "create_secrets", "read_secrets", "rotate_secret", "secrets_file"]
@@ -100,7 +99,7 @@ def create_secrets(path: Path) -> None:
     Raises:
         CxrError: the file is there already: without its keys nothing that they sealed can be opened.
     """
-    with _locked(path):
+    with locked(path, "writing the service's secrets"):
         if path.exists():
             raise CxrError(f"{path} is there already: rotate a key in it, or choose another file.")
         _write(path, {purpose: (_new_key(()),) for purpose in PURPOSES})
@@ -117,7 +116,7 @@ def rotate_secret(path: Path, purpose: str) -> str:
     """
     if purpose not in PURPOSES:
         raise CxrError(f"There are no {purpose} keys: choose one of {', '.join(PURPOSES)}.")
-    with _locked(path):
+    with locked(path, "writing the service's secrets"):
         keys = read_secrets(path)
         made = _new_key(keys[purpose])
         _write(path, {**keys, purpose: (made, *keys[purpose])})
@@ -141,19 +140,6 @@ def _write(path: Path, keys: _Keys) -> None:
     }
     write_atomically(path, json.dumps(content, indent=1).encode())
     path.chmod(0o600)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep two commands from losing each other's key; the lock file stays behind, empty."""
-    with explain_os_errors(path, "writing the service's secrets"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class FollowedFile:

@@ -7,7 +7,6 @@ moved or damaged while the service runs: it is made anew, under a lock, so that 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from bentoml_service.telemetry_counts import Observation, Tally
 from cxr_core.errors import CxrError, explain_os_errors
+from cxr_core.locking import locked
 
 __all__ = ["Stored", "TelemetryStore"]
 
@@ -151,7 +151,7 @@ class TelemetryStore:
         if self._connection is None or self._stamp() != self._seen:
             self.close()
             try:
-                with self._locked():
+                with locked(self.path, "making the telemetry file"):
                     self._open()
             except sqlite3.Error as error:
                 if _is_damage(error):
@@ -185,7 +185,10 @@ class TelemetryStore:
         """Put a damaged file out of the way, unless another worker has done so; the next use makes a new one."""
         damaged = self._seen
         self.close()
-        with self._locked(), explain_os_errors(self.path, "putting the damaged telemetry file aside"):
+        with (
+            locked(self.path, "making the telemetry file"),
+            explain_os_errors(self.path, "putting the damaged telemetry file aside"),
+        ):
             if damaged is not None and self._stamp() == damaged:
                 self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
                 for sidecar in self._sidecars():
@@ -200,18 +203,6 @@ class TelemetryStore:
         except OSError:
             return None
         return stat.st_dev, stat.st_ino
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep two workers from making the file at once; the lock file stays behind, empty."""
-        with explain_os_errors(self.path, "making the telemetry file"):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

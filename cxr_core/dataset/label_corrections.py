@@ -8,12 +8,9 @@ wherever it is filed.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +21,7 @@ import pandas as pd
 
 from cxr_core.digests import digest_bytes
 from cxr_core.errors import CxrError, explain_os_errors
+from cxr_core.locking import locked
 from cxr_core.store import write_atomically
 
 __all__ = [
@@ -91,7 +89,7 @@ def write_corrections(folder: Path, rows: Iterable[Mapping[str, str]]) -> LabelT
     writer.writerows(sorted(rows, key=lambda row: row["content_digest"]))
     data = text.getvalue().encode()
     version = digest_bytes(data)
-    with _locked(folder):
+    with locked(folder / "labels", "writing the label corrections"):
         latest = _latest(folder)
         if latest is not None and digest_bytes(_bytes(latest.path)) == version:
             return LabelTable(latest.path, latest.number, version)
@@ -184,19 +182,6 @@ def _is_time(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep two exports from taking one number."""
-    with explain_os_errors(folder, "writing the label corrections"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 # ---------------------------------------------------------------------- in the index

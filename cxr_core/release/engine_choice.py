@@ -6,7 +6,6 @@ crashes takes no service down.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import math
@@ -15,15 +14,15 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxr_core.digests import digest_json
-from cxr_core.errors import CxrError, explain_os_errors
+from cxr_core.errors import CxrError
+from cxr_core.locking import locked
 from cxr_core.release.engines import ENGINES, OnnxRuntimeEngine, available_engines
 from cxr_core.release.manifest import PackageManifest, read_manifest
 from cxr_core.release.predictor import Predictor
@@ -61,7 +60,7 @@ def choose_engine(folder: Path, precision: str, threads: int, memory: Path, seco
         return _DEFAULT
     key = key_of(read_manifest(folder), precision, threads, engines)
     try:
-        with _locked(memory):
+        with locked(memory, "remembering the engine"):
             if (known := _remembered(memory).get(key)) is None:
                 _measure_elsewhere(folder, precision, threads, memory, seconds)
                 known = _remembered(memory).get(key)
@@ -159,18 +158,6 @@ def _remembered(memory: Path) -> dict[str, Any]:
     except (OSError, ValueError):  # none yet, or damaged: it is measured anew
         return {}
     return known if isinstance(known, dict) else {}
-
-
-@contextmanager
-def _locked(memory: Path) -> Iterator[None]:
-    with explain_os_errors(memory, "remembering the engine"):
-        memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(memory.with_name(f".{memory.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _measure_elsewhere(folder: Path, precision: str, threads: int, memory: Path, seconds: float) -> None:
