@@ -13,6 +13,7 @@ from tiny_package import LABELS, PREPROCESSING, tiny_onnx, write_tiny_package
 from cxr_core import NOTICE
 from cxr_core.errors import CxrError, ImageRejected
 from cxr_core.imaging.decode import decode
+from cxr_core.release.prediction import uncertainty
 from cxr_core.release.predictor import Predictor
 from cxr_core.settings_sections import QualitySettings
 
@@ -142,3 +143,43 @@ def test_prediction_needs_neither_torch_nor_pandas() -> None:
     code = "import sys, cxr_core.release.predictor; print({'torch', 'pandas', 'timm', 'matplotlib'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "entropy", "margin"),
+    [
+        ([1 / 3, 1 / 3, 1 / 3], 1.0, 0.0),
+        ([1.0, 0.0, 0.0], 0.0, 1.0),
+        ([0.5, 0.5, 0.0], np.log(2) / np.log(3), 0.0),
+        ([0.2, 0.7, 0.1], 0.729847, 0.5),  # -(.2 ln .2 + .7 ln .7 + .1 ln .1) / ln 3
+        ([0.75, 0.25], 0.811278, 0.5),  # in bits, as two classes have one bit
+    ],
+)
+def test_uncertainty_is_entropy_and_margin(probabilities: list[float], entropy: float, margin: float) -> None:
+    found = uncertainty(np.asarray(probabilities))
+    assert (found.entropy, found.margin) == pytest.approx((entropy, margin), abs=1e-6)
+
+
+def test_every_answer_says_how_undecided_it_is(predictor: Predictor) -> None:
+    answer = predictor.predict(png(film(1)))
+    assert answer.uncertainty == uncertainty(np.asarray(list(answer.probabilities.values())))
+    assert 0 < answer.uncertainty.entropy <= 1
+
+
+def test_a_film_is_prepared_with_its_statistics(predictor: Predictor) -> None:
+    pixels = film(1, width=320, height=240)
+    prepared = predictor.prepare(png(pixels))
+    np.testing.assert_array_equal(prepared.frame, PREPROCESSING.frame(pixels))
+    assert prepared.grey.mean == pytest.approx(pixels.mean(), abs=1e-3)
+    assert prepared.grey.std == pytest.approx(pixels.std(), abs=1e-3)
+    assert (prepared.grey.width, prepared.grey.height, prepared.grey.aspect) == (320, 240, pytest.approx(4 / 3))
+    assert prepared.grey.tint == 0
+    row = predictor.logits(prepared.frame[None])[0]
+    assert predictor.answer(prepared, row) == predictor.predict(png(pixels))
+
+
+def test_low_contrast_is_flagged_below_the_setting_only(package: Path) -> None:
+    data = png(film(1, low=110, high=130))  # standard deviation 6
+    for limit, flagged in ((5.0, False), (7.0, True)):
+        warnings = Predictor.load(package, threads=1, low_contrast_std=limit).predict(data).warnings
+        assert ("low_contrast" in {warning.code for warning in warnings}) is flagged
