@@ -37,7 +37,7 @@ _PATIENCE = 180.0  # seconds for the whole measurement
 _DEFAULT = OnnxRuntimeEngine.name
 
 _Rates = dict[str, dict[str, float]]  # engine: batch size: images a second
-_logger = logging.getLogger("cxr")
+_logger = logging.getLogger("cxr.service")  # whose level the service sets, so that a slow first start says why
 
 
 def choose_engine(folder: Path, precision: str, threads: int, memory: Path, seconds: float = _SECONDS) -> str:
