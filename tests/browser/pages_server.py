@@ -14,13 +14,10 @@ from types import ModuleType
 from typing import Any
 
 import httpx
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from bentoml_service.secret_keys import create_secrets
 from bentoml_service.security import create_key
-from cxr_core.release.parts.explain import EXPLAIN_FILE, FRAGMENT, MAPS, ExplainRecord
 
 __all__ = ["CHROMIUM", "MARKS", "SAMPLES", "Served", "Watched", "chromium", "load", "open_page", "served", "use_key"]
 
@@ -59,26 +56,12 @@ class Served:
         return httpx.Client(base_url=self.url, headers={"X-API-Key": self.keys[role]}, timeout=60)
 
 
-def write_explaining_package(folder: Path) -> None:
-    """The tiny package with heat maps: the head's weights applied to each position of the map that is pooled."""
-    tiny = load("core/release/tiny_package.py")
-    network = onnx.load_from_string(tiny.tiny_onnx().replace(b"maps", b"conv"))  # the part needs the name
-    head = next(numpy_helper.to_array(array) for array in network.graph.initializer if array.name == "weight")
-    fragment = onnx.ModelProto()
-    fragment.graph.node.append(helper.make_node("Conv", ["active", "head"], [MAPS]))
-    fragment.graph.initializer.append(numpy_helper.from_array(head[:, :, None, None], "head"))
-    fragment.graph.output.append(helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["n", len(head), 14, 14]))
-    record = ExplainRecord(method="class activation", layer="active", network=FRAGMENT, films=1, max_abs_difference=0)
-    part = {EXPLAIN_FILE: record.model_dump_json().encode(), FRAGMENT: fragment.SerializeToString()}
-    tiny.write_tiny_package(folder, onnx_bytes=network.SerializeToString(), parts={"explain": part})
-
-
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A bento of a tiny network with random weights, served alone; its films are flagged for low confidence."""
     serving, folder = load("service/serving.py"), tmp_path_factory.mktemp("pages")
     package, home = folder / "model", folder / "bentos"
-    write_explaining_package(package)
+    load("core/release/tiny_package.py").write_explaining_package(package)
     command = [sys.executable, "-m", "bentoml_service.packaging", "--package", str(package)]
     built = subprocess.run(
         [*command, "--bento-home", str(home), "--version", "1.0.0"],

@@ -42,6 +42,14 @@ def package(tmp_path_factory: pytest.TempPathFactory, write_tiny_package: Callab
 
 
 @pytest.fixture(scope="session")
+def explaining_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package with heat maps."""
+    folder = tmp_path_factory.mktemp("explaining") / "model"
+    load_tiny_package().write_explaining_package(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def key_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("keys") / "api-keys.json"
 

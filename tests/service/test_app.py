@@ -217,6 +217,11 @@ def test_no_damaged_image_is_answered_with_a_server_error(client: TestClient) ->
             assert answer.status_code in (200, 415, 422), name
 
 
+def test_a_package_that_cannot_explain_says_so(client: TestClient) -> None:
+    answer = client.post("/predict/explain", files={"file": ("film", films.film())})
+    assert (answer.status_code, answer.json()["code"]) == (404, "part_missing")
+
+
 def test_a_websocket_is_closed(client: TestClient) -> None:
     with pytest.raises(WebSocketDisconnect) as caught, client.websocket_connect("/predict"):
         pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -44,13 +46,16 @@ def keys(key_path: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def pair(
-    package: Path, keys: dict[str, str], service_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    explaining_package: Path,
+    keys: dict[str, str],
+    service_settings: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """Two workers on one state."""
     folder = tmp_path_factory.mktemp("pair")
     changes = {
         **service_settings,
-        "CXR_MODEL": str(package),
+        "CXR_MODEL": str(explaining_package),
         "CXR_SERVICE__STATE_DIR": str(folder / "state"),
         "CXR_SERVICE__WORKERS": "2",
         "BENTOML_HOME": str(folder / "home"),
@@ -92,8 +97,8 @@ def test_every_route_with_every_kind_of_key(ask: Any, route: Route, kind: str) -
         assert "server" not in answer.headers or "bento" not in answer.headers["server"].lower()
 
 
-def test_an_answer_says_everything_that_is_promised(ask: Any, package: Path) -> None:
-    expected = Predictor.load(package).predict(films.film())
+def test_an_answer_says_everything_that_is_promised(ask: Any, explaining_package: Path) -> None:
+    expected = Predictor.load(explaining_package).predict(films.film())
     body = ask("technician", "POST", "/predict", files={"file": ("film", films.film())}).json()
     assert set(body) == {"prediction", "confidence", "probabilities", "uncertainty", "warnings", "parts", "review",
                          "model", "request_id", "notice"}  # fmt: skip
@@ -102,7 +107,7 @@ def test_an_answer_says_everything_that_is_promised(ask: Any, package: Path) -> 
     assert body["notice"] == NOTICE
 
 
-def test_a_batch_keeps_the_order_and_each_file_has_its_own_answer(ask: Any, package: Path) -> None:
+def test_a_batch_keeps_the_order_and_each_file_has_its_own_answer(ask: Any, explaining_package: Path) -> None:
     good = [films.film(seed=seed) for seed in range(3)]
     sent = [good[0], b"not a film", good[1], b"", good[2]]
     answer = ask("technician", "POST", "/batch_predict", files=[("file", ("film", data)) for data in sent])
@@ -112,7 +117,7 @@ def test_a_batch_keeps_the_order_and_each_file_has_its_own_answer(ask: Any, pack
     assert [item["problem"]["code"] if item["problem"] else None for item in items] == [
         None, "not_an_image", None, "empty", None,
     ]  # fmt: skip
-    predictor = Predictor.load(package)
+    predictor = Predictor.load(explaining_package)
     for place, data in zip((0, 2, 4), good, strict=True):
         expected = predictor.predict(data)
         assert items[place]["answer"]["prediction"] == expected.label
@@ -139,9 +144,26 @@ def test_what_a_batch_may_hold(ask: Any, sent: list[bytes], status: int, code: s
         assert [item["problem"]["code"] for item in answer.json()["items"]] == ["not_an_image"] * 2
 
 
-def test_a_package_that_cannot_explain_says_so(ask: Any) -> None:
-    answer = ask("technician", "POST", "/predict/explain", files={"file": ("film", films.film())})
-    assert (answer.status_code, answer.json()["code"]) == (404, "part_missing")
+def test_a_prediction_is_explained_for_the_class_that_is_asked_for(ask: Any, explaining_package: Path) -> None:
+    predictor = Predictor.load(explaining_package)
+    prepared = predictor.prepare(films.film())
+    for label in predictor.manifest.labels:
+        answer = ask("technician", "POST", f"/predict/explain?label={label}", files={"file": ("film", films.film())})
+        assert answer.status_code == 200, answer.text
+        said = answer.json()["explanation"]
+        frame, overlay = (pixels_of(said[name]) for name in ("frame", "overlay"))
+        assert said["label"] == label
+        np.testing.assert_array_equal(frame, prepared.frame)
+        heat = predictor.explain(prepared.frame, predictor.manifest.labels.index(label))
+        assert np.abs(overlay[..., 3] / 255 - heat).max() < 0.01  # as opaque as the evidence is strong
+    refused = ask("technician", "POST", "/predict/explain?label=Fracture", files={"file": ("film", films.film())})
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_label")
+
+
+def pixels_of(url: str) -> Any:
+    head, _, content = url.partition(",")
+    assert head == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
 
 
 def dark() -> bytes:

@@ -118,12 +118,12 @@ def resident(watched: Watched) -> int:
 
 @pytest.fixture(scope="module")
 def attacked(
-    package: Path, key: str, service_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    explaining_package: Path, key: str, service_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("attacked")
     changes = {
         **service_settings,
-        "CXR_MODEL": str(package),
+        "CXR_MODEL": str(explaining_package),
         "BENTOML_HOME": str(folder / "home"),
         "CXR_SERVICE__STATE_DIR": str(folder / "state"),
         "CXR_SERVICE__BODY_SECONDS": str(BODY_SECONDS),

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.release.gate import Comparison, Evidence, GateFacts, evaluate_gate
 from cxr_core.release.package import PackageManifest, write_package
+from cxr_core.release.parts.explain import EXPLAIN_FILE, FRAGMENT, MAPS, ExplainRecord
 from cxr_core.settings_sections import GateSettings
 
 LABELS = ("Normal", "Pneumonia", "Tuberculosis")
@@ -104,3 +105,16 @@ def write_tiny_package(folder: Path, macro_f1: float = 0.9, **changes: Any) -> P
         "export": {"opset": 17, "max_abs_difference": 1e-6},
     }
     return write_package(folder, **{**arguments, **changes})
+
+
+def write_explaining_package(folder: Path) -> PackageManifest:
+    """The tiny package with heat maps: the head's weights applied to each position of the map that is pooled."""
+    network = onnx.load_from_string(tiny_onnx().replace(b"maps", b"conv"))  # the part needs the name
+    head = next(numpy_helper.to_array(array) for array in network.graph.initializer if array.name == "weight")
+    fragment = onnx.ModelProto()
+    fragment.graph.node.append(helper.make_node("Conv", ["active", "head"], [MAPS]))
+    fragment.graph.initializer.append(numpy_helper.from_array(head[:, :, None, None], "head"))
+    fragment.graph.output.append(helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["n", len(head), 14, 14]))
+    record = ExplainRecord(method="class activation", layer="active", network=FRAGMENT, films=1, max_abs_difference=0)
+    part = {EXPLAIN_FILE: record.model_dump_json().encode(), FRAGMENT: fragment.SerializeToString()}
+    return write_tiny_package(folder, onnx_bytes=network.SerializeToString(), parts={"explain": part})
