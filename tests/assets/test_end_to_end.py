@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -63,14 +64,13 @@ def served(pipeline: SimpleNamespace, tmp_path: Path) -> Iterator[Callable[[], s
         process = subprocess.Popen([*CXR, "serve", "--port", str(port)], stdout=log, stderr=log, start_new_session=True)
         started.append(process)
         url = f"http://127.0.0.1:{port}"
-        for _ in range(120):
+        for _ in range(240):
             if process.poll() is not None:
                 break
-            try:
+            with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{url}/health").status_code == 200:
                     return url
-            except httpx.TransportError:
-                time.sleep(0.5)
+            time.sleep(0.5)
         raise AssertionError((tmp_path / "serve.log").read_text())
 
     yield serve
