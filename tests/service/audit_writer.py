@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import os
 import sys
+import time
 from pathlib import Path
 
 from bentoml_service.audit_log import AuditEvent, AuditTrail
@@ -29,7 +30,11 @@ async def write(trail: AuditTrail, name: str, rows: int, tasks: int) -> None:
 
 
 def main() -> None:
-    path, name, rows, tasks, fsync = sys.argv[1:]
+    path, name, rows, tasks, fsync, *start = sys.argv[1:]
+    if start:  # together with others: say that all is loaded, and wait for the word
+        Path(start[0]).touch()
+        while not Path(start[1]).exists():
+            time.sleep(0.001)
     trail = AuditTrail(Path(path), load_secrets(), AuditSettings.model_validate({"fsync": fsync}))
     trail.open()
     asyncio.run(write(trail, name, int(rows), int(tasks)))

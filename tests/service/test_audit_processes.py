@@ -31,12 +31,13 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Secrets:
 
 @contextmanager
 def writer(
-    path: Path, name: str, output: Path, rows: int = 0, tasks: int = 8, fsync: str = "off"
+    path: Path, name: str, output: Path, rows: int = 0, tasks: int = 8, fsync: str = "off", start: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
+    given = [str(path), name, str(rows), str(tasks), fsync]
+    if start is not None:
+        given += [str(output.with_suffix(".ready")), str(start)]
     with output.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, str(WRITER), str(path), name, str(rows), str(tasks), fsync], stdout=stream
-        )
+        process = subprocess.Popen([sys.executable, str(WRITER), *given], stdout=stream)
     try:
         yield process
     finally:
@@ -61,9 +62,14 @@ def test_processes_that_start_and_write_at_once_make_one_chain(fsync: str, secre
     outputs = [tmp_path / f"out{number}" for number in range(WRITERS)]
     with ExitStack() as stack:
         running = [
-            stack.enter_context(writer(path, f"w{number}", output, rows, fsync=fsync))
+            stack.enter_context(writer(path, f"w{number}", output, rows, fsync=fsync, start=tmp_path / "go"))
             for number, output in enumerate(outputs)
         ]
+        deadline = time.monotonic() + 60
+        while not all(output.with_suffix(".ready").exists() for output in outputs):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        (tmp_path / "go").touch()
         assert [process.wait(60) for process in running] == [0] * WRITERS
     said = [acknowledged(output) for output in outputs]
     everything = {sequence: name for one in said for sequence, name in one.items()}
