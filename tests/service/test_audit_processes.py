@@ -58,7 +58,7 @@ def written(path: Path, secrets: Secrets) -> dict[int, str]:
 
 @pytest.mark.parametrize("fsync", ["always", "off"])
 def test_processes_that_start_and_write_at_once_make_one_chain(fsync: str, secrets: Secrets, tmp_path: Path) -> None:
-    path, rows = tmp_path / "new/audit.sqlite", 300
+    path, rows = tmp_path / "new/audit.sqlite", 3000
     outputs = [tmp_path / f"out{number}" for number in range(WRITERS)]
     with ExitStack() as stack:
         running = [
