@@ -11,13 +11,15 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from bentoml_service.audit_chain import START, Head, hash_row, mark_row, row_context, sign
 from bentoml_service.audit_end import SCHEMA, AuditUnavailable, checked_head, read_schema
 from bentoml_service.encryption import Cipher
 from bentoml_service.key_sets import KeySet
+from cxr_core.errors import CxrError
+from cxr_core.locking import locked
 
 __all__ = ["AuditStore"]
 
@@ -55,8 +57,9 @@ class AuditStore:
                 uri=True,
             )
         try:
-            with self._explained():
+            with self._explained(), _alone(path) if seen is None else nullcontext():
                 self._prepare(durable, seen is None)
+            with self._explained():
                 self._connection.execute("BEGIN")  # one moment for all that is read
                 self.seen = checked_head(path, self._connection, keys, seen)
                 self._connection.execute("COMMIT")
@@ -212,6 +215,18 @@ def _make_file(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process makes the file: SQLite refuses whoever turns a new file to WAL beside another."""
+    try:
+        with locked(path, "opening the audit trail"):
+            yield
+    except AuditUnavailable:
+        raise
+    except CxrError as error:
+        raise AuditUnavailable(str(error)) from error
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cxr_core.errors import CxrError, explain_os_errors
+from cxr_core.locking import locked
 
 __all__ = ["ReviewStore"]
 
@@ -61,22 +62,25 @@ class ReviewStore:
         with explain_os_errors(path, "opening the review queue"):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its side files the same rights
-        with self._explained():
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")  # a decision that was confirmed stays decided
-            self._connection.execute("PRAGMA secure_delete = ON")  # what retention removes is overwritten
-        with self.writing() as connection:
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0:
-                for statement in _TABLES.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
-            elif found != _VERSION:
-                raise CxrError(f"{path} was written by another version of this service: serve it with that version.")
+        with locked(path, "opening the review queue"):  # SQLite refuses whoever turns a new file to WAL beside another
+            with self._explained():
+                self._connection = sqlite3.connect(
+                    path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+                )
+                self._connection.row_factory = sqlite3.Row
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")  # a decision that was confirmed stays decided
+                self._connection.execute("PRAGMA secure_delete = ON")  # what retention removes is overwritten
+            with self.writing() as connection:
+                found = connection.execute("PRAGMA user_version").fetchone()[0]
+                if found == 0:
+                    for statement in _TABLES.split(";"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {_VERSION}")
+                elif found != _VERSION:
+                    raise CxrError(
+                        f"{path} was written by another version of this service: serve it with that version."
+                    )
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -357,3 +357,20 @@ def test_the_tables_of_another_version_are_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(CxrError, match="another version of this service"):
         open_queue(tmp_path)
+
+
+def test_workers_that_start_at_once_share_a_new_file(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from bentoml_service.review.store import ReviewStore\n"
+        "Path(sys.argv[2]).touch()\n"
+        "while not Path(sys.argv[3]).exists(): time.sleep(.001)\n"
+        "ReviewStore(Path(sys.argv[1])).close()"
+    )
+    ready, go = [tmp_path / f"ready{number}" for number in range(4)], tmp_path / "go"
+    command = [sys.executable, "-c", script, str(tmp_path / "review.sqlite")]
+    started = [subprocess.Popen([*command, str(mark), str(go)]) for mark in ready]
+    deadline = time.monotonic() + 60
+    while not all(mark.exists() for mark in ready) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    go.touch()
+    assert [process.wait(60) for process in started] == [0] * 4
