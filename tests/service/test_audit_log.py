@@ -96,7 +96,8 @@ def test_only_the_service_may_read_the_files(trail: AuditTrail, path: Path) -> N
     record(trail, event())
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes == dict.fromkeys(("audit.sqlite", "audit.sqlite-wal", "audit.sqlite-shm"), 0o600)
+    names = ("audit.sqlite", "audit.sqlite-wal", "audit.sqlite-shm", ".audit.sqlite.lock")
+    assert modes == dict.fromkeys(names, 0o600)
 
 
 def test_a_trail_that_is_opened_again_is_continued(path: Path, secrets: Secrets) -> None:
