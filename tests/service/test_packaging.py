@@ -121,7 +121,7 @@ def test_every_library_that_a_packed_module_imports_is_required() -> None:
     modules = [path for path in service_modules().values() if path.suffix == ".py"]
     imported = {name for path in modules for name in outside_imports(path)}
     missing = {name for name in imported if not {canonicalize_name(d) for d in distributions[name]} & required}
-    assert missing <= {"openvino"}  # used where it is installed
+    assert missing == set()
 
 
 def test_requirements_follow_the_lock(tmp_path: Path) -> None:
