@@ -9,6 +9,8 @@ import anyio.to_thread
 import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
 
 from bentoml_service.inference import Runtime
 from bentoml_service.openapi import FILE_BODY, FILES_BODY, problems
@@ -39,18 +41,28 @@ _METHOD = "Grad-CAM at the last map"  # computed as CAM, which it equals below a
 def add_predict_routes(app: FastAPI, runtime: Runtime) -> None:
     """Add ``/predict``, ``/predict/explain`` and ``/batch_predict``."""
 
-    @app.post("/predict", openapi_extra=FILE_BODY, responses=problems(400, 408, 413, 415, 422, 429, 503))
-    async def predict(request: Request) -> PredictAnswer:
+    @app.post(
+        "/predict",
+        response_model=PredictAnswer,
+        openapi_extra=FILE_BODY,
+        responses=problems(400, 408, 413, 415, 422, 429, 503),
+    )
+    async def predict(request: Request) -> Response:
         """Classify one film."""
         upload = await _receive(request, runtime)
         found, prepared = await runtime.predict(upload.data)
         _observe(runtime, found, prepared)
         answer = await _answer(request, runtime, upload.data, found, prepared)
         _note(request, answer=_summary(answer))
-        return PredictAnswer(**dict(answer), **_about(request, runtime))
+        return _json(PredictAnswer(**dict(answer), **_about(request, runtime)))
 
-    @app.post("/predict/explain", openapi_extra=FILE_BODY, responses=problems(400, 404, 408, 413, 415, 422, 429, 503))
-    async def explain(request: Request, label: Annotated[str | None, Query()] = None) -> ExplainedAnswer:
+    @app.post(
+        "/predict/explain",
+        response_model=ExplainedAnswer,
+        openapi_extra=FILE_BODY,
+        responses=problems(400, 404, 408, 413, 415, 422, 429, 503),
+    )
+    async def explain(request: Request, label: Annotated[str | None, Query()] = None) -> Response:
         """Classify one film and show where in it the evidence for a class lies.
 
         A second look at a film, so it does not count in the drift window.
@@ -60,10 +72,15 @@ def add_predict_routes(app: FastAPI, runtime: Runtime) -> None:
         answer = await _answer(request, runtime, upload.data, found, prepared)
         _note(request, answer={**_summary(answer), "explained": shown})
         explanation = await anyio.to_thread.run_sync(_explanation, prepared.frame, heat, shown)
-        return ExplainedAnswer(**dict(answer), **_about(request, runtime), explanation=explanation)
+        return _json(ExplainedAnswer(**dict(answer), **_about(request, runtime), explanation=explanation))
 
-    @app.post("/batch_predict", openapi_extra=FILES_BODY, responses=problems(400, 408, 413, 415, 422, 429, 503))
-    async def batch_predict(request: Request) -> BatchAnswer:
+    @app.post(
+        "/batch_predict",
+        response_model=BatchAnswer,
+        openapi_extra=FILES_BODY,
+        responses=problems(400, 408, 413, 415, 422, 429, 503),
+    )
+    async def batch_predict(request: Request) -> Response:
         """Classify one to ten films; each has its own answer or problem, in the order of the files."""
         service = runtime.service
         uploads = await read_uploads(request, service.max_bytes, service.max_files, service.body_seconds)
@@ -78,7 +95,12 @@ def add_predict_routes(app: FastAPI, runtime: Runtime) -> None:
         if not any(item.answer for item in items):
             shown = [item.model_dump(mode="json", exclude_none=True) for item in items]
             raise RequestError(422, "no_usable_file", "No file of the batch could be judged: see each.", items=shown)
-        return BatchAnswer(items=items, **_about(request, runtime))
+        return _json(BatchAnswer(items=items, **_about(request, runtime)))
+
+
+def _json(answer: BaseModel) -> Response:
+    """The answer as it is: FastAPI would validate it a second time."""
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 async def _receive(request: Request, runtime: Runtime) -> Upload:

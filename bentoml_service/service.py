@@ -9,6 +9,8 @@ import logging
 import os
 
 os.environ["BENTOML_DO_NOT_TRACK"] = "true"  # before the import; BentoML takes no other value for yes
+# BentoML makes spans for each request, which cost time; who collects them sets this to false.
+os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 
 import bentoml
 from bentoml.exceptions import BentoMLException
