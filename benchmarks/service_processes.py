@@ -163,18 +163,19 @@ def _process(
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CXR_", "BENTOML_"))}
     log = scratch / f"{port}.log"
     started = time.monotonic()
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command,
-            cwd=_ROOT,
-            env={**kept, **environment},
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process = _started(command, {**kept, **environment}, log)
     processes = [psutil.Process(process.pid)]
     try:
-        _wait(process, port, log)
+        try:
+            _wait(process, port, log)
+        except RuntimeError:
+            if process.poll() is None or "Address already in use" not in log.read_text(errors="replace"):
+                raise
+            # BentoML's supervisor chose ports of its own, one of which a client had just been given: once more.
+            started = time.monotonic()
+            process = _started(command, {**kept, **environment}, log)
+            processes = [psutil.Process(process.pid)]
+            _wait(process, port, log)
         ready = time.monotonic() - started
         processes += processes[0].children(recursive=True)
         yield Running(port, key, process.pid, ready, workers, log)
@@ -186,6 +187,13 @@ def _process(
         finally:
             for left in psutil.wait_procs(processes, timeout=5)[1]:
                 left.kill()
+
+
+def _started(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            command, cwd=_ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
