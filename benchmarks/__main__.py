@@ -14,19 +14,23 @@ from cxr_core.store import write_atomically
 NAMES = ("input_pipeline", "one_pass", "memory", "trainer", "pruning", "service_throughput", "service_overload",
          "service_start")  # fmt: skip
 
+_LATEST = Path(__file__).parent / "latest.json"
+
 
 def main(names: list[str]) -> None:
-    """Measure the named benchmarks, all by default."""
-    results: list[Benchmark] = []
+    """Measure the named benchmarks, all by default; each result takes its place in the file as soon as it is there."""
     for name in names or NAMES:
         found = import_module(f"benchmarks.{name}").measure()
         for result in found if isinstance(found, list) else [found]:
-            results.append(result)
             sys.stdout.write(result.line() + "\n")
             sys.stdout.flush()
-    if not names:
-        text = json.dumps([asdict(result) for result in results], indent=1)
-        write_atomically(Path(__file__).parent / "latest.json", text.encode() + b"\n")
+            _keep(result)
+
+
+def _keep(result: Benchmark) -> None:
+    kept = {one["name"]: one for one in json.loads(_LATEST.read_bytes())} if _LATEST.exists() else {}
+    kept[result.name] = asdict(result)
+    write_atomically(_LATEST, json.dumps(list(kept.values()), indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":
