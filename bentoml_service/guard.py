@@ -64,6 +64,9 @@ class _Call:
         self.state: dict[str, Any] = scope.setdefault("state", {})
         self.request_id = self.state["request_id"] = str(uuid.uuid4())
         self.route: Route | None = find_route(scope["path"])
+        # How trail, metrics and log name the request: never by what a client chose.
+        self.template = self.route.template if self.route else OTHER
+        self.method = scope["method"] if self.route and scope["method"] in self.route.methods else "-"
         self.holder: Holder | None = None
         self.status = 0
         self.recorded = True  # whether the trail is to hold this request
@@ -86,9 +89,8 @@ class _Call:
         method, headers = self.scope["method"], Headers(scope=self.scope)
         if self.runtime.cors and (answer := self.runtime.cors.preflight(method, headers, self.route)):
             return answer
-        methods = self.route.methods if self.route else {}
-        if method in methods and methods[method] is None:
-            return None  # open
+        if self.route and self.route.open_to_all(method):
+            return None
         if (wait := await self._identify(headers)) is not None:
             return self._slow_down(wait, "Too many wrong keys came from this address.")
         if self.holder is None:
@@ -97,12 +99,12 @@ class _Call:
             return self._problem(401, "unauthorized", detail, challenge)
         if self.route is None:
             return self._problem(404, "not_found", "There is no such route.")
-        if method not in methods:
-            allow = ", ".join(methods)
+        if method not in self.route.methods:
+            allow = ", ".join(self.route.methods)
             return self._problem(405, "method_not_allowed", f"This route answers {allow}.", {"Allow": allow})
-        roles = methods[method]
-        if roles is not None and self.holder.role not in roles:
-            return self._problem(403, "forbidden", f"This route is for the roles {', '.join(sorted(roles))}.")
+        if not self.route.allows(method, self.holder.role):
+            roles = ", ".join(sorted(self.route.methods[method] or ()))
+            return self._problem(403, "forbidden", f"This route is for the roles {roles}.")
         return await self._limited(self.holder)
 
     async def _identify(self, headers: Headers) -> float | None:
@@ -161,7 +163,7 @@ class _Call:
         await self.send(message)
 
     def _needs_audit(self) -> bool:
-        return self.route is not None and self.holder is not None and self.route.template.startswith(_ONLY_AUDITED)
+        return self.holder is not None and self.template.startswith(_ONLY_AUDITED)
 
     async def _audited(self) -> bool:
         trail = self.runtime.audit
@@ -175,8 +177,8 @@ class _Call:
             request_id=self.request_id,
             key_id=self.holder.id if self.holder else None,
             role=self.holder.role if self.holder else None,
-            method=self.scope["method"] if self.route and self.scope["method"] in self.route.methods else "-",
-            route=self.route.template if self.route else OTHER,
+            method=self.method,
+            route=self.template,
             status=self.status,
             code=self.state.get("code", "ok"),
             model=self.state.get("model"),
@@ -191,14 +193,13 @@ class _Call:
         return True
 
     def _account(self, seconds: float) -> None:
-        template = self.route.template if self.route else OTHER
-        if template in _PROBES and self.status in (200, 503):
+        if self.template in _PROBES and self.status in (200, 503):
             return
         if self.runtime.telemetry:
-            self.runtime.telemetry.request(template, self.status, seconds)
-        known = self.route and self.scope["method"] in self.route.methods
-        method = self.scope["method"] if known else "-"
-        _logger.info("%s %s %d %.0f ms request=%s", method, template, self.status, seconds * 1000, self.request_id)
+            self.runtime.telemetry.request(self.template, self.status, seconds)
+        _logger.info(
+            "%s %s %d %.0f ms request=%s", self.method, self.template, self.status, seconds * 1000, self.request_id
+        )
 
 
 async def _limits(limiter: RateLimiter, ask: Callable[[str], float | None], whose: str) -> float | None:

@@ -7,7 +7,6 @@ damaged is made anew.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -19,12 +18,14 @@ from urllib.parse import quote, unquote, urlsplit
 from limits.storage.base import SlidingWindowCounterSupport, Storage, TimestampedSlidingWindow
 
 from cxr_core.errors import explain_os_errors
+from cxr_core.locking import locked
 
 __all__ = ["SqliteStorage", "sqlite_uri"]
 
 # How another process is waited for. SQLite's own waiting grows to 100 ms a step and loses to a busy neighbour; a
 # statement takes 0.1 ms, so short steps win soon. At most a quarter second in all: the event loop waits with us.
 _TRIES, _STEP = 500, 0.0005
+_DOING = "counting requests"  # as an error says it
 _OPENING_PATIENCE = 5.0  # seconds, once
 _PURGE_EVERY = 1000  # writes; counts past their time are deleted together
 
@@ -180,21 +181,15 @@ def _connect(name: str) -> sqlite3.Connection:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Open a file that only its owner may read; one at a time, so that nobody deletes what another has just mended."""
-    with explain_os_errors(path, "counting requests"):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    with locked(path, _DOING), explain_os_errors(path, _DOING):
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            return _connect(str(path))
+        except sqlite3.OperationalError:
+            raise  # busy, no permission, no space: not damage
+        except sqlite3.DatabaseError:
+            _logger.warning("%s was damaged and is made anew: it held only counts.", path)
+            for ending in ("", "-wal", "-shm"):
+                path.with_name(path.name + ending).unlink(missing_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            try:
-                return _connect(str(path))
-            except sqlite3.OperationalError:
-                raise  # busy, no permission, no space: not damage
-            except sqlite3.DatabaseError:
-                _logger.warning("%s was damaged and is made anew: it held only counts.", path)
-                for ending in ("", "-wal", "-shm"):
-                    path.with_name(path.name + ending).unlink(missing_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-                return _connect(str(path))
-        finally:
-            os.close(lock)
+            return _connect(str(path))

@@ -46,7 +46,6 @@ def start(runtime: Runtime) -> None:
     Raises:
         CxrError: as :func:`check`.
     """
-    check(runtime)
     runtime.start()
     settings, identity = _settings(runtime), runtime.loaded().identity
     folder, secrets = _folder(settings), load_secrets()

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import load
 from serving import Server, environment, serve
 
-from bentoml_service.secret_keys import create_secrets
+from bentoml_service.secret_keys import Secrets, create_secrets, load_secrets
 from bentoml_service.security import create_key
-
-
-def load_tiny_package() -> ModuleType:
-    """The builder that the tests of the package use; test folders are no packages, so it is loaded by its path."""
-    path = Path(__file__).parent.parent / "core/release/tiny_package.py"
-    spec = importlib.util.spec_from_file_location("tiny_package", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
 def write_tiny_package() -> Callable[..., Any]:
-    return load_tiny_package().write_tiny_package  # type: ignore[no-any-return]
+    return load("core/release/tiny_package.py").write_tiny_package  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +33,7 @@ def package(tmp_path_factory: pytest.TempPathFactory, write_tiny_package: Callab
 def explaining_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package with heat maps."""
     folder = tmp_path_factory.mktemp("explaining") / "model"
-    load_tiny_package().write_explaining_package(folder)
+    load("core/release/tiny_package.py").write_explaining_package(folder)
     return folder
 
 
@@ -64,6 +52,14 @@ def secrets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("secrets") / "service-secrets.json"
     create_secrets(path)
     return path
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Secrets:
+    """Secrets of one test alone, which the environment names."""
+    create_secrets(tmp_path / "secrets.json")
+    monkeypatch.setenv("CXR_SECRETS", str(tmp_path / "secrets.json"))
+    return load_secrets()
 
 
 @pytest.fixture(scope="session")

@@ -7,17 +7,15 @@ canary, the name of a patient who does not exist, so that a test can look for it
 from __future__ import annotations
 
 import functools
-import importlib.util
 import io
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+from loading import load
 from PIL import Image, PngImagePlugin
 
 CANARY = "DOE^JANE^19560412"
@@ -27,17 +25,7 @@ _TEXT = CANARY.encode()
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
 
-def _dicom_files() -> ModuleType:
-    path = Path(__file__).parent.parent / "core/imaging/dicom_files.py"
-    spec = importlib.util.spec_from_file_location("dicom_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_dicoms = _dicom_files()
+_dicoms = load("core/imaging/dicom_files.py")
 
 
 @dataclass(frozen=True)

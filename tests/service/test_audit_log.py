@@ -31,13 +31,6 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Secrets:
-    create_secrets(tmp_path / "secrets.json")
-    monkeypatch.setenv("CXR_SECRETS", str(tmp_path / "secrets.json"))
-    return load_secrets()
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state/audit.sqlite"
 

@@ -16,17 +16,10 @@ import pytest
 from audit_trails import check, fill, found
 
 from bentoml_service.audit_reading import exported
-from bentoml_service.secret_keys import Secrets, create_secrets, load_secrets
+from bentoml_service.secret_keys import Secrets
 
 WRITER = Path(__file__).with_name("audit_writer.py")
 WRITERS = 3
-
-
-@pytest.fixture
-def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Secrets:
-    create_secrets(tmp_path / "secrets.json")
-    monkeypatch.setenv("CXR_SECRETS", str(tmp_path / "secrets.json"))
-    return load_secrets()
 
 
 @contextmanager

@@ -18,17 +18,10 @@ from bentoml_service.audit_log import AuditTrail
 from bentoml_service.audit_prune import prune
 from bentoml_service.audit_reading import exported
 from bentoml_service.audit_store import AuditStore
-from bentoml_service.secret_keys import Secrets, create_secrets, load_secrets, rotate_secret
+from bentoml_service.secret_keys import Secrets, load_secrets, rotate_secret
 from cxr_core.errors import CxrError
 
 DAYS = 30
-
-
-@pytest.fixture
-def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Secrets:
-    create_secrets(tmp_path / "secrets.json")
-    monkeypatch.setenv("CXR_SECRETS", str(tmp_path / "secrets.json"))
-    return load_secrets()
 
 
 @pytest.fixture
