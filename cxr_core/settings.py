@@ -36,6 +36,15 @@ from cxr_core.settings_sections import (
     TuningSettings,
 )
 from cxr_core.settings_service import ServiceSettings
+from cxr_core.settings_trust import (
+    CalibrationSettings,
+    EvaluationSettings,
+    FilmDetectorSettings,
+    LabelAuditSettings,
+    ShortcutSettings,
+    SubgroupSettings,
+    UncertaintySettings,
+)
 
 __all__ = ["LABELS", "Settings", "describe", "load_settings", "project_root"]
 
@@ -79,6 +88,13 @@ class Settings(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     tuning: TuningSettings = TuningSettings()
     crossval: CrossValidationSettings = CrossValidationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    uncertainty: UncertaintySettings = UncertaintySettings()
+    shortcuts: ShortcutSettings = ShortcutSettings()
+    label_audit: LabelAuditSettings = LabelAuditSettings()
+    subgroups: SubgroupSettings = SubgroupSettings()
+    film_detector: FilmDetectorSettings = FilmDetectorSettings()
     robustness: RobustnessSettings = RobustnessSettings()
     explain: ExplainSettings = ExplainSettings()
     gates: GateSettings = GateSettings()
