@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,15 +15,15 @@ from cxr_core.imaging.decoded import mean_and_deviation
 from cxr_core.release.engine_check import check_engine, reference_frames, reference_logits
 from cxr_core.release.engines import Engine, OnnxRuntimeEngine, open_engine
 from cxr_core.release.explainer import Explainer
-from cxr_core.release.manifest import REFERENCE_LOGITS
-from cxr_core.release.package import ONNX, REFERENCE, PackageManifest, load_manifest, open_parts, read_part
+from cxr_core.release.networks import network_of, packaged_logits, reference_frame
+from cxr_core.release.package import PackageManifest, load_manifest, open_parts
 from cxr_core.release.parts import Part, Scored
 from cxr_core.release.parts.explain import ExplainPart
-from cxr_core.release.parts.int8 import Int8Part
 from cxr_core.release.prediction import (
     Advice,
     GreyStatistics,
     ModelIdentity,
+    Outputs,
     Prediction,
     Prepared,
     Uncertainty,
@@ -34,7 +33,7 @@ from cxr_core.release.prediction import (
 from cxr_core.settings_sections import QualitySettings
 from cxr_core.settings_service import ServiceSettings
 
-__all__ = ["Advice", "GreyStatistics", "ModelIdentity", "Prediction", "Predictor", "Prepared", "Uncertainty"]
+__all__ = ["Advice", "GreyStatistics", "ModelIdentity", "Outputs", "Prediction", "Predictor", "Prepared", "Uncertainty"]
 
 
 class Predictor:
@@ -103,7 +102,7 @@ class Predictor:
         """
         manifest = load_manifest(folder, labels)
         parts = open_parts(folder, manifest)
-        network = _network(folder, manifest, parts, precision)
+        network = network_of(folder, manifest, parts, precision)
         if precision != "fp32" and engine != OnnxRuntimeEngine.name:
             raise CxrError(
                 f"The {precision} network runs in onnxruntime only, in whose arithmetic its loss was measured."
@@ -121,12 +120,12 @@ class Predictor:
             default.low_confidence if low_confidence is None else low_confidence,
             default.low_contrast_std if low_contrast_std is None else low_contrast_std,
         )
-        frames = reference_frames(_reference_frame(folder, manifest))
+        frames = reference_frames(reference_frame(folder, manifest))
         tensor = manifest.preprocessing.tensor(frames)
         logits = here = predictor.logits(frames)  # warm, and a first check
         if engine != OnnxRuntimeEngine.name:
             here = np.asarray(reference_logits(network, tensor, threads))
-        check_engine(engine, precision, logits, _packaged_logits(manifest, parts, precision), here)
+        check_engine(engine, precision, logits, packaged_logits(manifest, parts, precision), here)
         if isinstance(explain := parts.get(ExplainPart.name), ExplainPart):
             predictor._explainer = Explainer(explain, tensor[:1], threads)
         return predictor
@@ -153,46 +152,72 @@ class Predictor:
         advice = image_advice(image, limits, self._low_contrast_std)
         return Prepared(self.manifest.preprocessing.frame(image.grey), advice, grey)
 
-    def logits(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Logits of canonical frames.
+    def outputs(self, frames: npt.NDArray[np.uint8]) -> Outputs:
+        """Logits and embeddings of canonical frames, in one pass.
 
         Args:
             frames: (n, size, size) uint8.
 
         Returns:
-            (n, number of labels) float64.
+            Logits (n, number of labels) float64; embeddings (n, size) float32, None where the network gives none.
 
         Raises:
             CxrError: the network gives another shape, or values that are not finite.
         """
         labels, step = len(self.manifest.labels), self._engine.at_once
-        found = np.zeros((len(frames), labels))
+        logits = np.zeros((len(frames), labels))
+        embeddings: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(frames), step):
             chunk = frames[start : start + step]
-            logits = self._engine.run(self.manifest.preprocessing.tensor(chunk))
-            if logits.shape != (len(chunk), labels) or not np.isfinite(logits).all():
+            found = self._engine.run(self.manifest.preprocessing.tensor(chunk))
+            if found.logits.shape != (len(chunk), labels) or not np.isfinite(found.logits).all():
                 raise CxrError(
-                    f"The network gave logits of shape {logits.shape}, or not finite: package the model again."
+                    f"The network gave logits of shape {found.logits.shape}, or not finite: package the model again."
                 )
-            found[start : start + step] = logits
-        return found
+            logits[start : start + step] = found.logits
+            if found.embedding is not None:
+                if len(found.embedding) != len(chunk) or not np.isfinite(found.embedding).all():
+                    raise CxrError("The network gave embeddings that are not finite: package the model again.")
+                embeddings.append(found.embedding)
+        return Outputs(logits, np.concatenate(embeddings) if embeddings else None)
+
+    def rows(self, frames: npt.NDArray[np.uint8]) -> list[Outputs]:
+        """As :meth:`outputs`, film by film: logits (number of labels,) and embedding (size,) or None."""
+        found = self.outputs(frames)
+        embeddings = [None] * len(frames) if found.embedding is None else list(found.embedding)
+        return [Outputs(logits, embedding) for logits, embedding in zip(found.logits, embeddings, strict=True)]
+
+    def logits(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Logits (n, number of labels) float64 of frames (n, size, size) uint8; errors as :meth:`outputs`."""
+        return np.asarray(self.outputs(frames).logits, np.float64)
 
     def predict_frames(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Class probabilities (n, labels) float64 of frames (n, size, size) uint8: softmax of :meth:`logits`."""
-        return softmax(self.logits(frames))
+        """Class probabilities (n, labels) float64, as they are answered, of frames (n, size, size) uint8."""
+        return self.probabilities(self.logits(frames))
 
-    def answer(self, prepared: Prepared, logits: npt.NDArray[np.float64]) -> Prediction:
+    def probabilities(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Class probabilities (n, labels) float64, as they are answered, of logits (n, labels)."""
+        return softmax(logits)
+
+    def answer(
+        self,
+        prepared: Prepared,
+        logits: npt.NDArray[np.floating],
+        embedding: npt.NDArray[np.float32] | None = None,
+    ) -> Prediction:
         """The answer for one film.
 
         Args:
             prepared: the film.
             logits: (labels,) its row of :meth:`logits`.
+            embedding: (size,) of the same pass; without it the parts that judge by it say nothing.
         """
-        row = softmax(logits[None])[0]
+        logits = np.asarray(logits, np.float64)
+        row = self.probabilities(logits[None])[0]
         labels = self.manifest.labels
         best = int(row.argmax())
         confidence = float(row[best])
-        scored = Scored(prepared, labels, logits, row, self.precision)
+        scored = Scored(prepared, labels, logits, row, softmax(logits[None])[0], self.precision)
         said = {name: found for name, part in self.parts.items() if (found := part.answer(scored)) is not None}
         return Prediction(
             label=labels[best],
@@ -212,7 +237,7 @@ class Predictor:
     def predict(self, data: bytes, limits: QualitySettings | None = None) -> Prediction:
         """Classify one image file; arguments and errors as :meth:`prepare`."""
         prepared = self.prepare(data, limits)
-        return self.answer(prepared, self.logits(prepared.frame[None])[0])
+        return self.answer(prepared, *self.rows(prepared.frame[None])[0])
 
     def explain(self, frame: npt.NDArray[np.uint8], label_index: int) -> npt.NDArray[np.float32]:
         """Heat map of what speaks for a class, from the exact network whatever the precision.
@@ -241,22 +266,3 @@ class Predictor:
             return ()
         message = f"Confidence {confidence:.2f} is below {self._low_confidence:g}: have a reader decide."
         return (Advice(code="low_confidence", message=message),)
-
-
-def _network(folder: Path, manifest: PackageManifest, parts: dict[str, Part], precision: str) -> bytes:
-    if precision == "fp32":
-        return read_part(folder, manifest, ONNX)
-    if not isinstance(part := parts.get(precision), Int8Part):
-        raise CxrError(f"{folder} has no {precision} network: set service.inference.precision to fp32.")
-    return part.network()
-
-
-def _reference_frame(folder: Path, manifest: PackageManifest) -> npt.NDArray[np.uint8]:
-    """The packaged frame, whose pixels are the same on every machine; :func:`load_manifest` saw that it is one."""
-    return np.asarray(cv2.imdecode(np.frombuffer(read_part(folder, manifest, REFERENCE), np.uint8), -1), np.uint8)
-
-
-def _packaged_logits(manifest: PackageManifest, parts: dict[str, Part], precision: str) -> list[list[float]] | None:
-    if isinstance(part := parts.get(precision), Int8Part):
-        return part.record.reference_logits
-    return manifest.export.get(REFERENCE_LOGITS)

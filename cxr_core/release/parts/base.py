@@ -28,15 +28,20 @@ class Scored:
     Attributes:
         prepared: its frame, warnings and grey statistics.
         labels: class names in output order.
-        logits, probabilities: (classes,) float64.
+        logits: (classes,) float64.
+        probabilities: (classes,) float64, what is answered: calibrated where the package has the part ``calibration``.
+        uncalibrated: (classes,) float64, softmax of the logits as they are.
         precision: of the network that answered, ``fp32`` or ``int8``.
+        embedding: (size,) float32, pooled; None where the network does not give it.
     """
 
     prepared: Prepared
     labels: tuple[str, ...]
     logits: npt.NDArray[np.float64]
     probabilities: npt.NDArray[np.float64]
+    uncalibrated: npt.NDArray[np.float64]
     precision: str
+    embedding: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,14 @@ class Part(ABC):
         file: its file in the package; it may name further files of the package.
         title: one sentence for a person.
         answer_model: schema of what it adds to an answer; None where it adds nothing.
+        advice_codes: codes of the warnings that it may give.
     """
 
     name: ClassVar[str]
     file: ClassVar[str]
     title: ClassVar[str]
     answer_model: ClassVar[type[BaseModel] | None] = None
+    advice_codes: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod
