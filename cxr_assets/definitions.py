@@ -8,7 +8,7 @@ from cxr_assets.dataset import assets as dataset
 from cxr_assets.dataset import checks as dataset_checks
 from cxr_assets.eda.assets import eda_assets
 from cxr_assets.evaluation import assets as evaluation
-from cxr_assets.evaluation import folds
+from cxr_assets.evaluation import embeddings, folds
 from cxr_assets.explain import assets as explain
 from cxr_assets.inference.jobs import predict_folder
 from cxr_assets.mlflow import MlflowResource
@@ -40,6 +40,8 @@ defs = dg.Definitions(
         *eda_assets,
         study.tuned_hyperparameters,
         training.trained_model,
+        embeddings.embeddings,
+        embeddings.pretrained_features,
         evaluation.predictions,
         evaluation.evaluation,
         folds.out_of_fold,

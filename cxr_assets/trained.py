@@ -12,7 +12,7 @@ from cxr_core.store import Artefact, ArtefactStore
 if TYPE_CHECKING:
     from cxr_core.training.saved_model import SavedModel
 
-__all__ = ["open_model", "predictions_of"]
+__all__ = ["embeddings_of", "open_model", "predictions_of"]
 
 
 def open_model(settings: Settings, store: ArtefactStore, trained_model: Artefact) -> "SavedModel":
@@ -37,4 +37,18 @@ def predictions_of(store: ArtefactStore, trained_model: Artefact, predictions: A
     table = store.read_table(predictions)
     if model_of(table) != trained_model.digest:
         raise CxrError("The predictions are of another model than trained_model: materialise predictions again.")
+    return table
+
+
+def embeddings_of(store: ArtefactStore, trained_model: Artefact, embeddings: Artefact) -> pd.DataFrame:
+    """The table of embeddings, refused where another model made it.
+
+    Raises:
+        cxr_core.errors.CxrError: the table is of another model.
+    """
+    from cxr_core.evaluation.report import model_of
+
+    table = store.read_table(embeddings)
+    if model_of(table) != trained_model.digest:
+        raise CxrError("The embeddings are of another model than trained_model: materialise embeddings again.")
     return table

@@ -73,10 +73,13 @@ class DuplicateSettings(Section):
 
 
 class SplitSettings(Section):
-    """Train / validation / test (report 2.1)."""
+    """Train / validation / test (report 2.1), and a part to calibrate on."""
 
     val_fraction: float = Field(0.1, gt=0, lt=1, description="report 2.1")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="report 2.1")
+    calibration_fraction: float = Field(
+        0.1, ge=0, lt=1, description="taken from the report's training part, as many as validation; 0: none (TRAPS 11)"
+    )
     seed: int = Field(42, description="report 8.2")
 
 
@@ -253,7 +256,9 @@ class GateSettings(Section):
     max_quarantine_share: float = Field(
         0.15, ge=0, le=1, description="of all files; a folder with more is not a data set"
     )
-    min_images_per_class: int = Field(20, ge=1, description="accepted images; 2 each in validation and test at 10 %")
+    min_images_per_class: int = Field(
+        20, ge=1, description="accepted images; 2 each in validation, calibration and test"
+    )
     max_class_share_shift: float = Field(
         0.05, ge=0, le=1, description="largest difference of a class's share between splits; report 2.1 (stratified)"
     )

@@ -168,12 +168,13 @@ def pixel_cache_manifest(
 @dg.asset(
     group_name=_GROUP,
     kinds={"parquet"},
-    **versioned(1, _SETTINGS, *_SPLITS),
-    description="Train, validation and test: stratified by class and source, a patient or copy never on two sides.",
+    **versioned(2, _SETTINGS, *_SPLITS),
+    description="Train, validation, calibration and test: stratified by class and source, a patient or copy never on "
+    "two sides.",
 )
 def splits(settings: SettingsResource, store: StoreResource, image_index: Artefact) -> dg.Output[Artefact]:
     """Deal the accepted films."""
-    from cxr_core.dataset.splits import make_splits
+    from cxr_core.dataset.splits import SPLITS, make_splits
 
     now = settings.load()
     shelf = store.open()
@@ -186,7 +187,7 @@ def splits(settings: SettingsResource, store: StoreResource, image_index: Artefa
         now,
         _SPLITS,
         films=len(dealt),
-        **{split: int(sizes.get(split, 0)) for split in ("train", "val", "test")},
+        **{split: int(sizes.get(split, 0)) for split in SPLITS},
         counts=table(counts),
     )
 

@@ -1,12 +1,12 @@
-"""trained_model -> predictions -> evaluation."""
+"""embeddings -> predictions -> evaluation."""
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
-from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
-from cxr_assets.trained import open_model
+from cxr_assets.resources import SettingsResource, StoreResource
+from cxr_assets.trained import embeddings_of, open_model
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -17,32 +17,32 @@ _EVALUATION = ("labels", "split")
 
 @dg.asset(
     group_name=_GROUP,
-    deps=["pixel_cache"],
     kinds={"pytorch", "parquet"},
-    **versioned(2, _SETTINGS, "preprocessing"),
-    description="Probabilities of every validation and test film, from one pass of the trained model.",
+    **versioned(3, _SETTINGS, "preprocessing"),
+    description="Logits and probabilities of every film that the model did not learn from: validation, calibration, "
+    "test. The head's answer to each embedding.",
 )
 def predictions(
-    context: dg.AssetExecutionContext,
     settings: SettingsResource,
     store: StoreResource,
     trained_model: Artefact,
-    splits: Artefact,
+    embeddings: Artefact,
 ) -> dg.Output[Artefact]:
     """Predict the films that the model was not trained on."""
-    from cxr_core.dataset.manifest import labelled_frames
-    from cxr_core.evaluation.predict import predict_logits, softmax
+    from cxr_core.evaluation.embeddings import embedding_matrix
+    from cxr_core.evaluation.predict import classify_embeddings, softmax
 
     now = settings.load()
     shelf = store.open()
     saved = open_model(now, shelf, trained_model)
-    dealt = shelf.read_table(splits)
-    held_out = labelled_frames(pixel_cache(now), dealt, ["val", "test"])
-    logits = predict_logits(saved.model, held_out.frames, saved.preprocessing, log=context.log.info)
+    seen = embeddings_of(shelf, trained_model, embeddings)
+    held_out = seen[seen["split"] != "train"].reset_index(drop=True)
+    logits = classify_embeddings(saved.model, embedding_matrix(held_out))
     probabilities = softmax(logits)
-    rows = dealt.set_index("image_id").loc[list(held_out.keys)].reset_index()
-    result = rows[["image_id", "split", "label_index", "source", "group_id"]].assign(
-        **{f"p_{k}": probabilities[:, k] for k in range(probabilities.shape[1])},
+    places = range(probabilities.shape[1])
+    result = held_out[["image_id", "split", "label_index", "source", "group_id"]].assign(
+        **{f"l_{k}": logits[:, k] for k in places},
+        **{f"p_{k}": probabilities[:, k] for k in places},
         predicted_index=probabilities.argmax(axis=1).astype(np.int64),
         trained_model=trained_model.digest,
     )

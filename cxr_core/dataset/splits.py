@@ -1,4 +1,8 @@
-"""Train / validation / test: stratified by class and source, whole groups, the report's counts (2.1, 2.2)."""
+"""Train / validation / calibration / test: stratified by class and source, whole groups.
+
+Validation and test have the report's counts (2.1, 2.2). The report calibrates nothing; films for that are taken from
+its training part, since validation has already chosen the epoch, and test must stay unseen (TRAPS 11).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from cxr_core.settings_sections import SplitSettings
 
 __all__ = ["SPLITS", "class_targets", "group_table", "make_splits"]
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "calibration")  # in the order of dealing after train
 
 _COLUMNS = ["image_id", "split", "label", "label_index", "source", "group_id", "sha256"]
 
@@ -23,8 +27,9 @@ def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
     """Split the accepted films.
 
     Inside each class and source, groups are ordered by a seeded hash; the first ones become validation, the next test,
-    the rest train, so that every source is spread in proportion and films that are added later move few others. Groups
-    of several films go first, single films then fill each class's target exactly wherever there are enough of them.
+    the next calibration, the rest train, so that every source is spread in proportion and films that are added later
+    move few others. Groups of several films go first, single films then fill each class's target exactly wherever there
+    are enough of them.
 
     Args:
         index: columns image_id, label, label_index, source, group_id, sha256, status; only ``accepted`` rows count.
@@ -34,16 +39,17 @@ def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
         One row a film, sorted by image_id: image_id, split, label, label_index, source, group_id, sha256.
 
     Raises:
-        CxrError: a class has too few groups for three splits.
+        CxrError: a class has too few groups for the splits.
     """
     films = index[index["status"] == "accepted"].sort_values("image_id", ignore_index=True)
     films_of = pd.crosstab(films["group_id"], films["label_index"])
     targets = np.array(class_targets(films_of.sum().to_numpy(), settings))
     for label_index, groups in (films_of > 0).sum().items():
-        if groups < len(SPLITS):
+        if groups < (needed := len(SPLITS) - (settings.calibration_fraction == 0)):
             name = films["label"][films["label_index"] == label_index].iloc[0]
             raise CxrError(
-                f"Class {name} has {groups} patient groups, too few for train, validation and test: add films."
+                f"Class {name} has {groups} patient groups, too few for {needed} parts (train, validation, test and "
+                "calibration): add films."
             )
     groups = group_table(films, settings.seed)
     split_of = _deal_several(groups[groups["size"] > 1], settings)
@@ -56,10 +62,10 @@ def make_splits(index: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
     return films[_COLUMNS]
 
 
-def class_targets(counts: Sequence[int] | np.ndarray, settings: SplitSettings) -> list[tuple[int, int, int]]:
-    """Films of each class in train, validation and test.
+def class_targets(counts: Sequence[int] | np.ndarray, settings: SplitSettings) -> list[tuple[int, int, int, int]]:
+    """Films of each class in train, validation, test and calibration.
 
-    The size of validation and of test is rounded up from its fraction, then shared among the classes by largest
+    The size of each part but train is rounded up from its fraction, then shared among the classes by largest
     remainder (Hamilton's method), as scikit-learn's stratified splitter does; on the report's 9,088 / 5,824 / 10,641
     that gives its 909 / 583 / 1,064.
 
@@ -70,7 +76,8 @@ def class_targets(counts: Sequence[int] | np.ndarray, settings: SplitSettings) -
     total = int(np.sum(counts))
     val = _largest_remainder(counts, math.ceil(total * settings.val_fraction), total)
     test = _largest_remainder(counts, math.ceil(total * settings.test_fraction), total)
-    return [(int(n) - v - t, v, t) for n, v, t in zip(counts, val, test, strict=True)]
+    calibration = _largest_remainder(counts, math.ceil(total * settings.calibration_fraction), total)
+    return [(int(n) - v - t - c, v, t, c) for n, v, t, c in zip(counts, val, test, calibration, strict=True)]
 
 
 def _largest_remainder(counts: Sequence[int] | np.ndarray, seats: int, total: int) -> list[int]:
@@ -108,27 +115,29 @@ def _deal_several(groups: pd.DataFrame, settings: SplitSettings) -> dict[str, st
     for _, members in groups.groupby(["label_index", "source"]):
         val = round(members["size"].sum() * settings.val_fraction)
         test = round(members["size"].sum() * settings.test_fraction)
+        calibration = round(members["size"].sum() * settings.calibration_fraction)
         middle = members["size"].cumsum() - members["size"] / 2
-        split = np.select([middle < val, middle < val + test], ["val", "test"], "train")
+        bounds = [middle < val, middle < val + test, middle < val + test + calibration]
+        split = np.select(bounds, list(SPLITS[1:]), "train")
         dealt.update(zip(members["group_id"], split.tolist(), strict=True))
     return dealt
 
 
 def _deal_singles(groups: pd.DataFrame, left: Sequence[int]) -> dict[str, str]:
-    """Deal one class's single films so that train, val and test get ``left`` more films each, shared by source."""
-    _, val, test = left
-    val = min(val, len(groups))  # groups of several films may have left too few
-    test = min(test, len(groups) - val)
+    """Deal one class's single films so that each part of ``SPLITS`` gets ``left`` more films, shared by source."""
     sizes = groups["source"].value_counts().sort_index()
     if sizes.empty:
         return {}
-    val_of = np.array(_largest_remainder(sizes.to_numpy(), val, int(sizes.sum())))
-    rest = sizes.to_numpy() - val_of
-    test_of = np.array(_largest_remainder(rest, test, max(int(rest.sum()), 1)))
+    members = {source: groups["group_id"][groups["source"] == source].tolist() for source in sizes.index}
+    taken = np.zeros(len(sizes), np.int64)
     dealt: dict[str, str] = {}
-    for source, v, t in zip(sizes.index, val_of, test_of, strict=True):
-        members = groups["group_id"][groups["source"] == source].tolist()
-        dealt.update(dict.fromkeys(members[:v], "val"))
-        dealt.update(dict.fromkeys(members[v : v + t], "test"))
-        dealt.update(dict.fromkeys(members[v + t :], "train"))
+    for split, wanted in zip(SPLITS[1:], left[1:], strict=True):
+        rest = sizes.to_numpy() - taken
+        wanted = min(wanted, int(rest.sum()))  # groups of several films may have left too few
+        shares = np.array(_largest_remainder(rest, wanted, max(int(rest.sum()), 1)))
+        for source, start, count in zip(sizes.index, taken, shares, strict=True):
+            dealt.update(dict.fromkeys(members[source][start : start + count], split))
+        taken += shares
+    for source, start in zip(sizes.index, taken, strict=True):
+        dealt.update(dict.fromkeys(members[source][start:], "train"))
     return dealt

@@ -13,7 +13,7 @@ _SPECS = (
     FigureSpec(
         "class_distribution",
         "Films of each class in each split",
-        "Number of films of each class in training, validation and test, and each class's share of its split.",
+        "Number of films of each class in training, validation, calibration and test, and its share of each.",
         needs_splits=True,
         needs_frames=False,
         draw=class_distribution,

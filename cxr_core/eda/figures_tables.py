@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["class_distribution", "cramers_v", "quality_table", "source_by_class"]
 
-_SPLITS = ("train", "val", "test")
-_SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
+_SPLITS = ("train", "val", "calibration", "test")
+_SPLIT_NAMES = {"train": "Training", "val": "Validation", "calibration": "Calibration", "test": "Test"}
 _COPIES = ("exact_duplicate", "near_duplicate")  # reason codes of the index
 _MOST_SOURCES = 12  # rows of the heat map that stay legible
 

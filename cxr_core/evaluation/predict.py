@@ -15,7 +15,7 @@ from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier
 from cxr_core.progress import Log, progress
 
-__all__ = ["embed_frames", "predict_logits", "softmax"]
+__all__ = ["classify_embeddings", "embed_frames", "predict_logits", "softmax"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -59,6 +59,21 @@ def embed_frames(
 ) -> Floats:
     """Pooled embeddings of every frame, (n, embedding size) float32; arguments as :func:`predict_logits`."""
     return _run(model, model.embed, model.embedding_size, frames, preprocessing, batch_size, device, log, "embedding")
+
+
+def classify_embeddings(model: Classifier, embeddings: Floats) -> Floats:
+    """The head's answer to embeddings: what :func:`predict_logits` says of their frames, but for rounding.
+
+    Args:
+        model: whose head is used; dropout is off, as in prediction.
+        embeddings: (n, embedding size) float32, made by this model.
+
+    Returns:
+        (n, classes) float32; computed in float64, so that no batch size or thread count changes a bit.
+    """
+    weight = model.head.weight.detach().cpu().numpy().astype(np.float64)
+    bias = model.head.bias.detach().cpu().numpy().astype(np.float64)
+    return (embeddings.astype(np.float64) @ weight.T + bias).astype(np.float32)
 
 
 def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -36,12 +36,22 @@ def counts(splits: pd.DataFrame) -> dict[str, list[int]]:
     return {split: table.loc[split].tolist() for split in table.index}
 
 
-def test_the_report_s_manifest_gives_the_report_s_counts():
-    assert counts(make_splits(index(REPORT), SplitSettings())) == {
+def test_the_report_s_manifest_gives_the_report_s_counts_when_nothing_is_kept_for_calibration():
+    assert counts(make_splits(index(REPORT), SplitSettings(calibration_fraction=0))) == {
         "train": [7270, 4658, 8513],
         "val": [909, 583, 1064],
         "test": [909, 583, 1064],
     }
+
+
+def test_calibration_is_taken_from_train_and_leaves_validation_and_test_as_they_are():
+    without = make_splits(index(REPORT), SplitSettings(calibration_fraction=0)).set_index("image_id")["split"]
+    dealt = make_splits(index(REPORT), SplitSettings())
+    assert counts(dealt)["calibration"] == [909, 583, 1064]
+    split = dealt.set_index("image_id")["split"]
+    kept = split[split != "calibration"]
+    assert kept.equals(without[kept.index])
+    assert set(without[split[split == "calibration"].index]) == {"train"}
 
 
 def test_targets_add_up_for_any_sizes():
@@ -59,8 +69,8 @@ def test_a_group_never_crosses_splits_and_shares_stay_close():
     assert (splits.groupby("group_id")["split"].nunique() == 1).all()
     assert len(splits) == len(films)
     shares = pd.crosstab(splits["split"], splits["label"], normalize="index")
-    assert (shares.max() - shares.min()).max() < 0.05
-    assert splits["split"].value_counts(normalize=True)["train"] == pytest.approx(0.8, abs=0.02)
+    assert (shares.max() - shares.min()).max() < 0.06  # a group of mixed classes counts as its commonest
+    assert splits["split"].value_counts(normalize=True)["train"] == pytest.approx(0.7, abs=0.02)
 
 
 def test_every_source_is_spread_in_proportion():

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cxr_core.dataset.frames import ArrayFrames, SubsetFrames
-from cxr_core.evaluation.predict import embed_frames, predict_logits, softmax
+from cxr_core.evaluation.predict import classify_embeddings, embed_frames, predict_logits, softmax
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier, build_classifier
 from cxr_core.settings_sections import ModelSettings
@@ -35,6 +35,13 @@ def test_logits_follow_from_the_embeddings(model: Classifier, frames: ArrayFrame
     with torch.inference_mode():
         expected = model.head(embeddings).numpy()
     np.testing.assert_allclose(predict_logits(model, frames, PREPROCESSING), expected, atol=1e-5)
+
+
+def test_the_head_alone_answers_as_the_whole_network_does(model: Classifier, frames: ArrayFrames) -> None:
+    model.train()  # dropout must stay off
+    found = classify_embeddings(model, embed_frames(model, frames, PREPROCESSING))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, predict_logits(model, frames, PREPROCESSING), atol=1e-5)
 
 
 def test_predicting_uses_evaluation_mode_and_gives_the_mode_back(model: Classifier, frames: ArrayFrames) -> None:
