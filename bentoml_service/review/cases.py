@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from cxr_core.release.predictor import Advice
 
@@ -29,6 +29,7 @@ class NewCase:
         warnings: what the answer warned of.
         model_digest: SHA-256 of the model package that answered.
         request_id: of the request that brought the film.
+        parts: what the optional parts of the model package added to the answer, by name.
     """
 
     content_digest: str
@@ -41,6 +42,7 @@ class NewCase:
     warnings: tuple[Advice, ...]
     model_digest: str
     request_id: str
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Case:
     request_id: str
     decision: Decision | None
     decisions: int
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

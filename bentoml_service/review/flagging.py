@@ -59,6 +59,7 @@ def new_case(
         warnings=prediction.warnings,
         model_digest=prediction.model.digest,
         request_id=request_id,
+        parts=dict(prediction.parts),
     )
 
 

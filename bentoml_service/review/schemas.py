@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from bentoml_service.review.cases import Case, Decision
+from cxr_core.release.parts import answer_schema
 from cxr_core.release.predictor import Advice
 
 __all__ = [
@@ -65,7 +66,10 @@ class DecisionAnswer(_Answer):
 
 
 class CaseAnswer(_Answer):
-    """One case of the queue; ``decisions`` counts all that were made, of which ``decision`` is the latest."""
+    """One case of the queue; ``decisions`` counts all that were made, of which ``decision`` is the latest.
+
+    ``parts`` is what the answer said there; empty for a case from before it was kept.
+    """
 
     id: str
     created: str
@@ -74,6 +78,7 @@ class CaseAnswer(_Answer):
     confidence: float
     probabilities: dict[str, float]
     warnings: tuple[Advice, ...]
+    parts: Annotated[dict[str, Any], WithJsonSchema(answer_schema())]
     model_digest: str
     state: str
     decision: DecisionAnswer | None

@@ -46,6 +46,7 @@ class SealedRows:
             "probabilities": list(case.probabilities.items()),  # in label order
             "warnings": [warning.model_dump() for warning in case.warnings],
             "request_id": case.request_id,
+            "parts": dict(case.parts),
         }
         plain = json.dumps(record).encode(), case.frame, case.film
         place = case.content_digest, case.model_digest
@@ -75,6 +76,7 @@ class SealedRows:
             request_id=said["request_id"],
             decision=decision,
             decisions=row["decisions"],
+            parts=said.get("parts", {}),  # cases from before the parts were kept have none
         )
 
     def picture(self, row: sqlite3.Row, part: str) -> bytes:

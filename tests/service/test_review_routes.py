@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 
 from bentoml_service.permissions import ROUTES
 from bentoml_service.problems import RequestError, problem
-from bentoml_service.review import flagging, routes
+from bentoml_service.review import flagging, routes, sealed
 from bentoml_service.review.flagging import queue_flagged, reasons_of
 from bentoml_service.review.pictures import encode_png
 from bentoml_service.review.queue import ReviewQueue
@@ -103,6 +103,7 @@ def test_a_case_is_shown_with_all_that_a_reader_needs(client: TestClient, case_i
         "confidence": 0.55,
         "probabilities": {"Normal": 0.4, "Pneumonia": 0.55, "Tuberculosis": 0.05},
         "warnings": [{"code": "low_confidence", "message": "Confidence 0.55 is below 0.7: have a reader decide."}],
+        "parts": {},
         "model_digest": MODEL,
         "state": "open",
         "decision": None,
@@ -368,6 +369,7 @@ def prediction(*codes: str) -> Prediction:
         confidence=0.55,
         probabilities={"Normal": 0.4, "Pneumonia": 0.55, "Tuberculosis": 0.05},
         warnings=tuple(Advice(code=code, message="Have a reader decide.") for code in codes),
+        parts={"prediction_sets": {"labels": ["Normal", "Pneumonia"]}},
         model=ModelIdentity(name="cxr", version="1.0.0", digest=MODEL, preprocessing_digest="p" * 64),
         notice="",
     )
@@ -388,9 +390,20 @@ def test_a_flagged_film_is_queued_once_and_reduced(tmp_path: Path, monkeypatch: 
     assert flag(queue, data, "low_confidence") == case_id
     case = queue.case(case_id)
     assert (case.reasons, case.content_digest) == (("low_confidence", "tint"), digest_bytes(data))
+    assert case.parts == prediction().parts
     film = cv2.imdecode(np.frombuffer(queue.film(case_id), np.uint8), cv2.IMREAD_UNCHANGED)
     assert film.shape == (200, 300)
     assert reasons_of(prediction("b", "a", "b")) == ("b", "a")
+
+
+def test_a_case_from_before_the_parts_were_kept_has_none(
+    client: TestClient, runtime: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = json.dumps
+    with monkeypatch.context() as patch:
+        patch.setattr(sealed.json, "dumps", lambda record: real({k: v for k, v in record.items() if k != "parts"}))
+        case_id = runtime.review.add(new_case(parts={"prediction_sets": {"labels": []}}))
+    assert client.get(f"/review/cases/{case_id}").json()["parts"] == {}
 
 
 def test_a_film_that_is_small_is_kept_pixel_by_pixel(tmp_path: Path) -> None:
