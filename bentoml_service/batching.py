@@ -13,11 +13,11 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from bentoml_service.problems import RequestError
 __all__ = ["MicroBatcher", "Place"]
 
 Frame = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.float64]
+_Row = TypeVar("_Row")  # what the network gives of one frame
 _T = TypeVar("_T")
 
 _KEEP = 0.9  # of the moving average after each film: the latest ten or so decide
@@ -86,18 +86,18 @@ class Place:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Waiting(Generic[_Row]):
     frame: Frame
     place: Place
     since: float
-    answer: asyncio.Future[Rows]
+    answer: asyncio.Future[_Row]
 
 
-class MicroBatcher:
+class MicroBatcher(Generic[_Row]):
     """The queue in front of one network.
 
     Args:
-        run: (n, size, size) uint8 frames to (n, classes) rows; called in one thread only.
+        run: (n, size, size) uint8 frames to n rows, one a frame; called in one thread only.
         max_batch: frames in one call.
         queue: films inside at once, in decoding, in the queue or in the network; more are refused.
         patience_ms: a film that would wait longer than this, or has waited longer, is refused.
@@ -106,7 +106,7 @@ class MicroBatcher:
 
     def __init__(
         self,
-        run: Callable[[Frame], Rows],
+        run: Callable[[Frame], Iterable[_Row]],
         max_batch: int,
         queue: int,
         patience_ms: float,
@@ -118,7 +118,7 @@ class MicroBatcher:
         self._patience = patience_ms / 1000
         self._film_seconds = film_seconds
         self._run_seconds = film_seconds  # of the network alone
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiting[_Row]] = deque()
         self._inside = 0
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "cxr-inference")
@@ -156,7 +156,7 @@ class MicroBatcher:
             self._inside += 1
         return Place(self._give_back, math.inf if patient or first else self._patience)
 
-    async def submit(self, frame: Frame, place: Place | None = None) -> Rows:
+    async def submit(self, frame: Frame, place: Place | None = None) -> _Row:
         """Run one frame, in whatever batch it falls.
 
         Args:
@@ -164,7 +164,7 @@ class MicroBatcher:
             place: the film's; taken here where it has none.
 
         Returns:
-            (classes,) its row.
+            Its row.
 
         Raises:
             RequestError: as :meth:`reserve`.
@@ -174,7 +174,7 @@ class MicroBatcher:
             with self.reserve() as own:
                 return await self.submit(frame, own)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(frame, place, time.monotonic(), loop.create_future())
+        waiting: _Waiting[_Row] = _Waiting(frame, place, time.monotonic(), loop.create_future())
         self._waiting.append(waiting)
         if self._task is None or self._task.done() or self._task.get_loop().is_closed():
             self._task = loop.create_task(self._work())
@@ -210,11 +210,11 @@ class MicroBatcher:
                         waiting.answer.set_result(row)
             self._learn(batch, began)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_Waiting[_Row]]:
         most = self._max_batch
         if self._run_seconds:
             most = min(most, max(1, int(_BATCH_SHARE * self._patience / self._run_seconds)))
-        batch: list[_Waiting] = []
+        batch: list[_Waiting[_Row]] = []
         while self._waiting and len(batch) < most:
             waiting = self._waiting.popleft()
             if waiting.answer.done():
@@ -227,7 +227,7 @@ class MicroBatcher:
                 batch.append(waiting)
         return batch
 
-    def _learn(self, batch: list[_Waiting], began: float) -> None:
+    def _learn(self, batch: list[_Waiting[_Row]], began: float) -> None:
         """Seconds a film: time since the last batch was done, or since the first film of this one came, by its size.
 
         So it covers decoding, the network and whatever else holds films up, and stays right when one hides the other.

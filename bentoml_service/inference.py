@@ -20,7 +20,7 @@ from cxr_core.errors import CxrError
 from cxr_core.release.engine_choice import choose_engine
 from cxr_core.release.engines import usable_cores
 from cxr_core.release.package import MANIFEST, PackageManifest, load_manifest
-from cxr_core.release.prediction import Prediction, Prepared
+from cxr_core.release.prediction import Outputs, Prediction, Prepared
 from cxr_core.release.predictor import Predictor
 from cxr_core.settings import Settings, load_settings
 from cxr_core.settings_sections import QualitySettings
@@ -78,7 +78,7 @@ class Runtime:
         self.settings: Settings | None = None
         self.keys: KeyRing | None = None
         self.predictor: Predictor | None = None
-        self.batcher: MicroBatcher | None = None
+        self.batcher: MicroBatcher[Outputs] | None = None
         self.secrets: Any = None
         self.audit: Any = None
         self.telemetry: Any = None
@@ -131,7 +131,7 @@ class Runtime:
         # As many films at once as there are cores: more would only hold more decoded pixels in memory.
         self._decoders = ThreadPoolExecutor(threads, "cxr-decode")
         self.batcher = MicroBatcher(
-            predictor.logits, inference.max_batch, inference.queue, inference.patience_ms, _film_seconds(predictor)
+            predictor.rows, inference.max_batch, inference.queue, inference.patience_ms, _film_seconds(predictor)
         )
         self.predictor = predictor
 
@@ -174,7 +174,7 @@ class Runtime:
         with batcher.reserve(patient) as place:
             prepared = await self._prepare(predictor, data, place)
             row = await batcher.submit(prepared.frame, place)
-            return predictor.answer(prepared, row), prepared
+            return predictor.answer(prepared, *row), prepared
 
     async def predict_all(self, files: Sequence[bytes]) -> list[Answer | CxrError]:
         """Classify the files of one request, in their order; as many on their way at once as there are decoders.
@@ -224,7 +224,7 @@ class Runtime:
             raise RequestError(422, "unknown_label", f"The label must be one of {', '.join(labels)}.")
         with batcher.reserve() as place:
             prepared = await self._prepare(predictor, data, place)
-            found = predictor.answer(prepared, await batcher.submit(prepared.frame, place))
+            found = predictor.answer(prepared, *await batcher.submit(prepared.frame, place))
             shown = label or found.label
             heat = await batcher.alone(predictor.explain, prepared.frame, labels.index(shown))
             return found, prepared, heat, shown
@@ -240,7 +240,7 @@ class Runtime:
         place.hold(work)
         return await asyncio.wrap_future(work)
 
-    def _ready(self) -> tuple[Predictor, MicroBatcher, Settings]:
+    def _ready(self) -> tuple[Predictor, MicroBatcher[Outputs], Settings]:
         if self.predictor is None or self.batcher is None or self.settings is None:
             raise RequestError(503, "not_ready", "The model is being loaded: try again in a few seconds.")
         return self.predictor, self.batcher, self.settings

@@ -25,7 +25,7 @@ _DIGITS = 6  # of a logit; what comes after differs by processor
 
 def reference_logits(network: bytes, tensor: npt.NDArray[np.float32], threads: int | None = None) -> list[list[float]]:
     """Logits (n, classes) of network input (n, 3, size, size), by ONNX Runtime on the CPU, as JSON values."""
-    logits = open_engine(OnnxRuntimeEngine.name, network, threads).run(tensor)
+    logits = open_engine(OnnxRuntimeEngine.name, network, threads).run(tensor).logits
     return [[round(float(value), _DIGITS) for value in row] for row in logits]
 
 

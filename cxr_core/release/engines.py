@@ -23,12 +23,26 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_core.errors import CxrError
+from cxr_core.release.prediction import Outputs
 
-__all__ = ["ENGINES", "INPUT", "OUTPUT", "Engine", "available_engines", "cpu_session", "open_engine", "usable_cores"]
+__all__ = [
+    "EMBEDDING",
+    "ENGINES",
+    "INPUT",
+    "OUTPUT",
+    "Engine",
+    "available_engines",
+    "cpu_session",
+    "open_engine",
+    "usable_cores",
+]
 
 INPUT = "input"
 OUTPUT = "logits"
+EMBEDDING = "embedding"  # second output, where the package's part ``embedding`` is joined to the network
 Floats = npt.NDArray[np.float32]
+
+_ENDS = (OUTPUT, EMBEDDING)  # outputs that a network may have, in their order; the second is optional
 
 _CGROUP = Path("/sys/fs/cgroup/cpu.max")  # Linux, cgroup version 2: "quota period" in microseconds
 
@@ -51,13 +65,13 @@ class Engine(ABC):
         """Load a network.
 
         Args:
-            network: content of an ONNX file with one input ``input`` and one output ``logits``.
+            network: content of an ONNX file with one input ``input`` and the output ``logits``, maybe ``embedding``.
             threads: inside one call; None leaves it to the library.
         """
 
     @abstractmethod
-    def run(self, tensor: Floats) -> Floats:
-        """Logits (n, classes) of network input (n, 3, side, side) float32, n >= 1."""
+    def run(self, tensor: Floats) -> Outputs:
+        """Logits, and the embeddings where the network gives them, of input (n, 3, side, side) float32, n >= 1."""
 
     @classmethod
     @abstractmethod
@@ -77,11 +91,11 @@ class OnnxRuntimeEngine(Engine):
     package = "onnxruntime"
 
     def __init__(self, network: bytes, threads: int | None) -> None:
-        self._session = cpu_session(network, threads, (OUTPUT,))
+        self._session = _session(network, threads, None, ["CPUExecutionProvider"])
 
-    def run(self, tensor: Floats) -> Floats:
+    def run(self, tensor: Floats) -> Outputs:
         """See :class:`Engine`."""
-        return np.asarray(self._session.run([OUTPUT], {INPUT: tensor})[0])
+        return Outputs(*self._session.run(None, {INPUT: tensor}))
 
     @classmethod
     def here(cls) -> bool:
@@ -99,19 +113,21 @@ class OpenVinoEngine(Engine):
         openvino = import_openvino()
         core = openvino.Core()
         model = core.read_model(BytesIO(network))
-        _check_ends([i.any_name for i in model.inputs], [o.any_name for o in model.outputs], (OUTPUT,))
+        known = [next((name for name in _ENDS if name in o.names), o.any_name) for o in model.outputs]
+        _check_ends([i.any_name for i in model.inputs], known, None)
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         compiled = core.compile_model(model, "CPU", options)
         self._request = compiled.create_infer_request()
-        self._output = compiled.output(OUTPUT)
+        self._outputs = [compiled.output(name) for name in known]
         self._lock = threading.Lock()  # a request computes one batch at a time
 
-    def run(self, tensor: Floats) -> Floats:
+    def run(self, tensor: Floats) -> Outputs:
         """See :class:`Engine`."""
         with self._lock:
-            return np.array(self._request.infer({INPUT: tensor})[self._output])
+            found = self._request.infer({INPUT: tensor})
+            return Outputs(*(np.array(found[output]) for output in self._outputs))
 
     @classmethod
     def here(cls) -> bool:
@@ -128,13 +144,13 @@ class CudaEngine(Engine):
 
     def __init__(self, network: bytes, threads: int | None) -> None:
         provider = ("CUDAExecutionProvider", {"use_tf32": "0"})
-        self._session = _session(network, threads, (OUTPUT,), [provider, "CPUExecutionProvider"])
+        self._session = _session(network, threads, None, [provider, "CPUExecutionProvider"])
         if self._session.get_providers()[0] != "CUDAExecutionProvider":  # it falls back to the CPU without a word
             raise CxrError("ONNX Runtime cannot use the CUDA device: see that CUDA and cuDNN are installed.")
 
-    def run(self, tensor: Floats) -> Floats:
+    def run(self, tensor: Floats) -> Outputs:
         """See :class:`Engine`."""
-        return np.asarray(self._session.run([OUTPUT], {INPUT: tensor})[0])
+        return Outputs(*self._session.run(None, {INPUT: tensor}))
 
     @classmethod
     def here(cls) -> bool:
@@ -189,7 +205,7 @@ def cpu_session(network: bytes, threads: int | None, outputs: Sequence[str]) -> 
     return _session(network, threads, outputs, ["CPUExecutionProvider"])
 
 
-def _session(network: bytes, threads: int | None, outputs: Sequence[str], providers: Sequence[Any]) -> Any:
+def _session(network: bytes, threads: int | None, outputs: Sequence[str] | None, providers: Sequence[Any]) -> Any:
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()  # it has some on Windows only
@@ -204,9 +220,11 @@ def _session(network: bytes, threads: int | None, outputs: Sequence[str], provid
     return session
 
 
-def _check_ends(inputs: list[str], outputs: list[str], expected: Sequence[str]) -> None:
-    if inputs != [INPUT] or outputs != list(expected):
-        wanted = " and ".join(f"{name!r}" for name in expected)
+def _check_ends(inputs: list[str], outputs: list[str], expected: Sequence[str] | None) -> None:
+    """Refuse a network with other ends; without ``expected``: than those that an engine serves."""
+    allowed = [list(_ENDS[:1]), list(_ENDS)] if expected is None else [list(expected)]
+    if inputs != [INPUT] or outputs not in allowed:
+        wanted = " and ".join(f"{name!r}" for name in allowed[0])
         raise CxrError(f"The network must have one input {INPUT!r} and the output {wanted}: export the model again.")
 
 

@@ -12,13 +12,15 @@ from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import RESAMPLES
 from cxr_core.imaging.preprocess import Preprocessing, reference_film
 from cxr_core.modelling.class_maps import NotExplainable, class_maps_part
+from cxr_core.modelling.embedding_output import embedding_part
 from cxr_core.modelling.network import Classifier
 from cxr_core.modelling.quantise import int8_part
 from cxr_core.progress import Log
 from cxr_core.release.engine_check import reference_frames, reference_logits
 from cxr_core.release.manifest import REFERENCE_LOGITS
+from cxr_core.release.parts.embedding import EmbeddingPart
 from cxr_core.release.parts.explain import ExplainPart
-from cxr_core.release.parts.int8 import Int8Part
+from cxr_core.release.parts.int8 import INT8_NETWORK, Int8Part
 
 __all__ = ["LEFT_OUT", "MadeParts", "make_parts"]
 
@@ -81,6 +83,11 @@ def make_parts(
         )
     except CxrError as error:  # the backbone has a layer that cannot be quantised: it is served without
         left_out[Int8Part.name] = str(error)
+    int8 = files.get(Int8Part.name, {}).get(INT8_NETWORK)
+    try:
+        files[EmbeddingPart.name] = embedding_part(model, network, sample, preprocessing, int8)
+    except CxrError as error:  # its head is not linear: what judges by embeddings stays out, too
+        left_out[EmbeddingPart.name] = str(error)
     for name, reason in left_out.items():
         if log is not None:
             log(f"The package has no part {name}. {reason}")

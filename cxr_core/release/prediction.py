@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ __all__ = [
     "Advice",
     "GreyStatistics",
     "ModelIdentity",
+    "Outputs",
     "Prediction",
     "Prepared",
     "Uncertainty",
@@ -80,6 +81,18 @@ class Prediction(_Answer):
     parts: dict[str, dict[str, Any]]
     model: ModelIdentity
     notice: str
+
+
+class Outputs(NamedTuple):
+    """What one pass of the network gives, of a batch of films or of one.
+
+    Attributes:
+        logits: (n, classes) or (classes,).
+        embedding: (n, size) or (size,) float32, what the head is applied to; None where the network does not give it.
+    """
+
+    logits: npt.NDArray[np.floating]
+    embedding: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

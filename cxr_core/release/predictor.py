@@ -212,12 +212,12 @@ class Predictor:
             logits: (labels,) its row of :meth:`logits`.
             embedding: (size,) of the same pass; without it the parts that judge by it say nothing.
         """
-        logits = np.asarray(logits, np.float64)
-        row = self.probabilities(logits[None])[0]
+        exact = np.asarray(logits, np.float64)
+        row = self.probabilities(exact[None])[0]
         labels = self.manifest.labels
         best = int(row.argmax())
         confidence = float(row[best])
-        scored = Scored(prepared, labels, logits, row, softmax(logits[None])[0], self.precision)
+        scored = Scored(prepared, labels, exact, row, softmax(exact[None])[0], self.precision, embedding)
         said = {name: found for name, part in self.parts.items() if (found := part.answer(scored)) is not None}
         return Prediction(
             label=labels[best],

@@ -69,7 +69,7 @@ def test_the_8_bit_network_is_smaller_and_near_the_exact_one(network: bytes, par
     kinds = {entry.data_type for entry in proto.graph.initializer}
     assert onnx.TensorProto.INT8 in kinds
     tensor = PREPROCESSING.tensor(TEST.frames.take(np.arange(30)))
-    exact, rounded = (open_engine("onnxruntime", data, 1).run(tensor) for data in (network, small))
+    exact, rounded = (open_engine("onnxruntime", data, 1).run(tensor).logits for data in (network, small))
     assert np.corrcoef(exact.ravel(), rounded.ravel())[0, 1] > 0.9
     assert not np.allclose(exact, rounded)
 
@@ -78,7 +78,7 @@ def test_the_recorded_loss_is_that_of_the_test_films(network: bytes, part: dict[
     record = json.loads(part[INT8_FILE])
     tensor = PREPROCESSING.tensor(TEST.frames.take(np.arange(30)))
     exact, rounded = (
-        softmax(open_engine("onnxruntime", data, 1).run(tensor)) for data in (network, part[INT8_NETWORK])
+        softmax(open_engine("onnxruntime", data, 1).run(tensor).logits) for data in (network, part[INT8_NETWORK])
     )
     change = np.abs(exact - rounded)
     assert record["max_probability_change"] == pytest.approx(change.max(), abs=1e-5)
@@ -95,7 +95,7 @@ def test_the_recorded_loss_is_that_of_the_test_films(network: bytes, part: dict[
 
 
 def test_the_packaged_reference_logits_are_the_networks_own(part: dict[str, bytes]) -> None:
-    logits = open_engine("onnxruntime", part[INT8_NETWORK], 1).run(PREPROCESSING.tensor(REFERENCE))
+    logits = open_engine("onnxruntime", part[INT8_NETWORK], 1).run(PREPROCESSING.tensor(REFERENCE)).logits
     np.testing.assert_allclose(json.loads(part[INT8_FILE])["reference_logits"], logits, atol=1e-5)
 
 

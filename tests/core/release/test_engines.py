@@ -22,6 +22,7 @@ from cxr_core.release.engine_check import check_engine, reference_frames, refere
 from cxr_core.release.engine_choice import choose_engine, fastest, key_of, measure_engines, processor
 from cxr_core.release.engines import ENGINES, Engine, available_engines, open_engine, usable_cores
 from cxr_core.release.manifest import read_manifest
+from cxr_core.release.prediction import Outputs
 from cxr_core.release.predictor import Predictor
 
 CPU = [name for name in available_engines() if name != "cuda"]
@@ -43,11 +44,11 @@ def frames(count: int, seed: int = 0) -> np.ndarray:
 def test_every_engine_gives_the_same_logits_whatever_the_batch(name: str) -> None:
     network = tiny_onnx(3)
     tensor = PREPROCESSING.tensor(frames(17))
-    expected = open_engine("onnxruntime", network, 1).run(tensor)
+    expected = open_engine("onnxruntime", network, 1).run(tensor).logits
     engine = open_engine(name, network, 2)
     assert engine.name == name
     for rows in (slice(0, 1), slice(0, 3), slice(0, 17), slice(5, 7)):
-        found = engine.run(tensor[rows])
+        found = engine.run(tensor[rows]).logits
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected[rows], rtol=0, atol=1e-4)
     assert np.ptp(expected, axis=0).min() > 1e-2  # the network tells the films apart
@@ -57,10 +58,10 @@ def test_every_engine_gives_the_same_logits_whatever_the_batch(name: str) -> Non
 def test_threads_do_not_mix_up_what_an_engine_answers(name: str) -> None:
     engine = open_engine(name, tiny_onnx(3), 2)
     batches = [PREPROCESSING.tensor(frames(1 + seed % 3, seed)) for seed in range(24)]
-    expected = [engine.run(batch) for batch in batches]
+    expected = [engine.run(batch).logits for batch in batches]
     with ThreadPoolExecutor(8) as pool:
         for found, wanted in zip(pool.map(engine.run, batches), expected, strict=True):
-            np.testing.assert_array_equal(found, wanted)
+            np.testing.assert_array_equal(found.logits, wanted)
 
 
 def test_an_engine_that_is_not_here_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,10 +84,10 @@ class _Slightly(ENGINES["onnxruntime"]):  # type: ignore[misc]
     name = "slightly"
     by = 0.0
 
-    def run(self, tensor: np.ndarray) -> np.ndarray:
-        logits = super().run(tensor)
-        logits[-1] += self.by  # on the last frame only
-        return np.asarray(logits)
+    def run(self, tensor: np.ndarray) -> Outputs:
+        found = super().run(tensor)
+        found.logits[-1] += self.by  # on the last frame only
+        return found
 
 
 @pytest.mark.parametrize(("by", "refused"), [(0.0, False), (5e-5, False), (2e-4, True), (float("nan"), True)])
