@@ -253,6 +253,9 @@ class GateSettings(Section):
     allow_unmeasured_champion: bool = Field(
         False, description="promote a model that cannot be compared with the one in service; a person's decision"
     )
+    allow_shortcut: bool = Field(
+        False, description="promote a model whose score is to be had without lungs (TRAPS 1); a person's decision"
+    )
     max_quarantine_share: float = Field(
         0.15, ge=0, le=1, description="of all files; a folder with more is not a data set"
     )

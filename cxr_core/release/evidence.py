@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cxr_core.release.facts import Evidence
 from cxr_core.store import Artefact, ArtefactStore
 
-__all__ = ["REPORTS", "SAYS", "gather_evidence"]
+__all__ = ["REPORTS", "SAYS", "gather_evidence", "gather_verdicts"]
 
 SAYS = "trained_model"  # key under which a report names the digest of the model that it was made from
 
 # Name of each report that is needed, and the file of its folder that names the model.
 REPORTS: Mapping[str, str] = {
+    "calibrated_model": "calibrated_model.json",
     "evaluation": "evaluation.json",
-    "robustness": "robustness.json",
+    "failure_report": "failure_report.json",
+    "film_detector": "film_detector.json",
     "gradcam_gallery": "gallery.json",
+    "label_audit": "label_audit.json",
+    "operating_point_report": "operating_point_report.json",
+    "robustness": "robustness.json",
+    "shortcut_audit": "shortcut_audit.json",
+    "subgroup_report": "subgroup_report.json",
+    "uncertainty": "uncertainty.json",
 }
 
 
@@ -35,11 +44,20 @@ def gather_evidence(
     return Evidence(model, found, tuple(unpassed))
 
 
+def gather_verdicts(store: ArtefactStore, reports: Mapping[str, Artefact]) -> dict[str, Mapping[str, Any]]:
+    """The verdict of each report of :data:`REPORTS` that holds one, by its name."""
+    said = {name: _read(store, reports.get(name), file).get("verdict") for name, file in REPORTS.items()}
+    return {name: verdict for name, verdict in said.items() if isinstance(verdict, dict)}
+
+
 def _model_of(store: ArtefactStore, report: Artefact | None, file: str) -> str | None:
-    if report is None or not store.holds(report):
-        return None
-    path = store.local_tree(report) / file
-    if not path.is_file():
-        return None
-    model = json.loads(path.read_bytes()).get(SAYS)
+    model = _read(store, report, file).get(SAYS)
     return str(model) if model is not None else None
+
+
+def _read(store: ArtefactStore, report: Artefact | None, file: str) -> dict[str, Any]:
+    if report is None or not store.holds(report):
+        return {}
+    path = store.local_tree(report) / file
+    found = json.loads(path.read_bytes()) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cxr_core.release.decision import GateDecision
@@ -65,6 +65,8 @@ class GateFacts:
         comparison: the candidate beside the champion.
         calibration: see :func:`cxr_core.evaluation.calibration.calibration_report`.
         evidence: the reports about the model.
+        verdicts: name of a report to the verdict that it holds, with ``passed``, ``sentence``, ``value``, ``low``,
+            ``high``, ``limit``.
     """
 
     trained_preprocessing_digest: str
@@ -73,3 +75,4 @@ class GateFacts:
     comparison: Comparison | None = None
     calibration: Mapping[str, Any] | None = None
     evidence: Evidence | None = None
+    verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -136,6 +136,21 @@ def _evidence(name: str, metrics: Mapping[str, Any], facts: GateFacts, gates: Ga
     return RuleResult(name=name, value=fitting, limit=limit, passed=not problems, sentence=sentence)
 
 
+def _shortcut(name: str, metrics: Mapping[str, Any], facts: GateFacts, gates: GateSettings) -> RuleResult:
+    """The pooled score is not to be had without lungs (TRAPS 1); a person may let a model pass that fails this."""
+    found = facts.verdicts.get("shortcut_audit")
+    if found is None:
+        sentence = "How much of the score is explained without lungs was not measured."
+        return RuleResult(name=name, value=None, limit=None, passed=False, sentence=sentence)
+    passed, sentence = bool(found.get("passed")), str(found.get("sentence"))
+    if not passed:
+        waived = gates.allow_shortcut
+        sentence = f"{sentence.rstrip('.')}; gates.allow_shortcut {'lets it pass' if waived else 'can waive this'}."
+        passed = waived
+    numbers = {key: found.get(key) if _finite(found.get(key)) else None for key in ("value", "low", "high", "limit")}
+    return RuleResult(name=name, **numbers, passed=passed, sentence=sentence)
+
+
 def _finite(*values: Any) -> bool:
     return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
@@ -173,6 +188,7 @@ RULES: tuple[GateRule, ...] = (
     ),
     GateRule("champion", _champion),
     GateRule("calibration", _calibration),
+    GateRule("shortcut", _shortcut),
     GateRule("evidence", _evidence),
 )
 

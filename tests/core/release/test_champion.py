@@ -23,7 +23,7 @@ from cxr_core.release.champion import (
     require_current,
     set_champion,
 )
-from cxr_core.release.evidence import REPORTS, gather_evidence
+from cxr_core.release.evidence import REPORTS, gather_evidence, gather_verdicts
 from cxr_core.release.gate import Comparison, evaluate_gate
 from cxr_core.settings_sections import GateSettings
 from cxr_core.store import Artefact, ArtefactStore
@@ -139,6 +139,17 @@ def test_evidence_names_the_model_of_each_report(store: ArtefactStore) -> None:
     del reports["evaluation"]
     assert set(gather_evidence(store, "e" * 64, reports).made_from) == set(REPORTS)
     assert set(gather_evidence(store, "e" * 64, reports).made_from.values()) == {None}
+
+
+def test_verdicts_are_read_from_the_reports_that_hold_one(tmp_path):
+    store = ArtefactStore(tmp_path)
+    verdict = {"passed": False, "sentence": "No.", "value": 1.0}
+    reports = {
+        "shortcut_audit": store.write_report("shortcut_audit", "shortcut_audit.json", {"verdict": verdict}, {}),
+        "evaluation": store.write_report("evaluation", "evaluation.json", {"overall": {}}, {}),
+        "label_audit": store.write_report("label_audit", "other.json", {"verdict": verdict}, {}),
+    }
+    assert gather_verdicts(store, reports) == {"shortcut_audit": verdict}
 
 
 def test_a_report_that_is_gone_from_the_store_is_no_evidence(store: ArtefactStore) -> None:

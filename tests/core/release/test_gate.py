@@ -70,7 +70,7 @@ def test_rule_names_are_unique() -> None:
 
 def test_what_the_gate_is_not_told_fails_its_rule() -> None:
     decision = evaluate_gate(GOOD, GateSettings(), GateFacts("a", "a", 1e-6))
-    assert failed(decision) == ["champion", "calibration", "evidence"]
+    assert failed(decision) == ["champion", "calibration", "shortcut", "evidence"]
 
 
 def test_without_a_champion_nothing_is_compared_and_the_gate_says_so() -> None:
@@ -152,6 +152,29 @@ def test_calibration_without_a_number_an_interval_or_a_null_fails(change: dict[s
     result = judged(good_facts(calibration={**CALIBRATION, **change}), "calibration")
     assert not result.passed
     assert result.sentence == f"Expected calibration error on test was not measured: its {missing} is missing."
+
+
+FLAGGED = {
+    "passed": False, "sentence": "Without lungs .91 of the pooled AUC is explained.",
+    "value": 0.91, "low": 0.8, "high": 0.97, "limit": 0.5,
+}  # fmt: skip
+
+
+def test_a_score_that_is_to_be_had_without_lungs_fails_until_a_person_waives_it() -> None:
+    facts = good_facts(verdicts={"shortcut_audit": FLAGGED})
+    result = judged(facts, "shortcut")
+    assert (result.passed, result.value, result.low, result.high, result.limit) == (False, 0.91, 0.8, 0.97, 0.5)
+    assert result.sentence == "Without lungs .91 of the pooled AUC is explained; gates.allow_shortcut can waive this."
+    waived = judged(facts, "shortcut", allow_shortcut=True)
+    assert waived.passed
+    assert waived.sentence.endswith("gates.allow_shortcut lets it pass.")
+
+
+def test_a_shortcut_verdict_that_is_no_number_still_decides() -> None:
+    unknown = {**FLAGGED, "passed": True, "value": None, "low": math.nan, "high": None, "sentence": "One source only."}
+    result = judged(good_facts(verdicts={"shortcut_audit": unknown}), "shortcut")
+    assert (result.passed, result.value, result.low) == (True, None, None)
+    assert result.sentence == "One source only."
 
 
 def test_evidence_must_be_of_this_very_model() -> None:

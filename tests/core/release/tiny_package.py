@@ -35,6 +35,7 @@ def good_facts(**changes: Any) -> GateFacts:
         "comparison": Comparison(),
         "calibration": CALIBRATION,
         "evidence": EVIDENCE,
+        "verdicts": {"shortcut_audit": {"passed": True, "sentence": "Lungs are needed.", "value": 0.1}},
     }
     return GateFacts(**{**facts, **changes})
 
