@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from cxr_core.modelling.quantise import int8_part
 from cxr_core.progress import Log
 from cxr_core.release.engine_check import reference_frames, reference_logits
 from cxr_core.release.manifest import REFERENCE_LOGITS
+from cxr_core.release.parts import PARTS
 from cxr_core.release.parts.embedding import EmbeddingPart
 from cxr_core.release.parts.explain import ExplainPart
 from cxr_core.release.parts.int8 import INT8_NETWORK, Int8Part
@@ -52,6 +53,7 @@ def make_parts(
     seed: int,
     resamples: int = RESAMPLES,
     log: Log | None = None,
+    records: Mapping[str, bytes] | None = None,
 ) -> MadeParts:
     """Make every part that the model can have.
 
@@ -65,6 +67,8 @@ def make_parts(
         labels: class names in output order.
         seed, resamples: of the bootstrap.
         log: where progress and what is left out go.
+        records: files that earlier assets wrote for a part, file name to content; see
+            :attr:`~cxr_core.release.parts.base.Part.recorded`. A part whose own file is not among them is not made.
 
     Raises:
         CxrError: a part fails its check.
@@ -88,6 +92,9 @@ def make_parts(
         files[EmbeddingPart.name] = embedding_part(model, network, sample, preprocessing, int8)
     except CxrError as error:  # its head is not linear: what judges by embeddings stays out, too
         left_out[EmbeddingPart.name] = str(error)
+    for name, part in PARTS.items():
+        if part.file in (given := records or {}):
+            files[name] = {file: given[file] for file in (part.file, *part.recorded) if file in given}
     for name, reason in left_out.items():
         if log is not None:
             log(f"The package has no part {name}. {reason}")

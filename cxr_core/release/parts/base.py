@@ -58,6 +58,7 @@ class Part(ABC):
     Attributes:
         name: key in the manifest's ``parts`` and in an answer's ``parts``.
         file: its file in the package; it may name further files of the package.
+        recorded: further files of a part that an asset writes and packaging only takes along.
         title: one sentence for a person.
         answer_model: schema of what it adds to an answer; None where it adds nothing.
         advice_codes: codes of the warnings that it may give.
@@ -65,6 +66,7 @@ class Part(ABC):
 
     name: ClassVar[str]
     file: ClassVar[str]
+    recorded: ClassVar[tuple[str, ...]] = ()
     title: ClassVar[str]
     answer_model: ClassVar[type[BaseModel] | None] = None
     advice_codes: ClassVar[tuple[str, ...]] = ()
