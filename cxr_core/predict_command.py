@@ -156,8 +156,10 @@ def _show_row(row: Row, as_json: bool) -> bool:
         click.echo(json.dumps(values))
     elif isinstance(outcome, Answer):
         shown = "  ".join(f"{label} {p:.3f}" for label, p in outcome.probabilities.items())
+        said = "" if (labels := outcome.prediction_set) is None else f"  set: {', '.join(labels) or 'empty'}"
+        flags = f"  flags: {', '.join(outcome.flags)}" if outcome.flags else ""
         notes = "".join(f"  [{warning.code}]" for warning in outcome.warnings)
-        click.echo(f"{row.file}: {outcome.prediction}  ({shown}){notes}")
+        click.echo(f"{row.file}: {outcome.prediction}  ({shown}){said}{flags}{notes}")
     else:
         click.echo(f"{row.file}: {outcome.detail}", err=True)
     return refused

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 _PNG = "data:image/png;base64,"
+_CODES = ("not_a_chest_film",)  # warnings that are flags, too
 
 
 class _Read(BaseModel):
@@ -114,6 +115,23 @@ class Answer(_Read):
     request_id: str = ""
     notice: str = ""
     explanation: Explanation | None = None
+
+    @property
+    def prediction_set(self) -> tuple[str, ...] | None:
+        """The labels that the true one is among at the promised level, maybe none; None where the model has no sets."""
+        said = self.parts.get("prediction_sets")
+        labels = said.get("labels") if isinstance(said, dict) else None
+        return tuple(map(str, labels)) if isinstance(labels, list | tuple) else None
+
+    @property
+    def flags(self) -> tuple[str, ...] | None:
+        """Names of the operating points whose threshold is reached, and ``not_a_chest_film``; None: no such parts."""
+        points, detector = self.parts.get("operating_points"), self.parts.get("film_detector")
+        if not isinstance(points, dict) and not isinstance(detector, dict):
+            return None
+        named = points if isinstance(points, dict) else {}
+        reached = [name for name, one in named.items() if isinstance(one, dict) and one.get("flagged") is True]
+        return (*reached, *(code for code in _CODES if code in {warning.code for warning in self.warnings}))
 
 
 class Problem(_Read):

@@ -20,6 +20,8 @@ _BEFORE = ("file", "sha256", "prediction", "confidence")
 _AFTER = ("entropy", "margin", "warnings", "parts", "error", "model", "version", "request_id")
 # What stands in a table besides a column ``p_<label>`` for each class.
 COLUMNS = (*_BEFORE, *_AFTER)
+# And where the model package has the parts that say so.
+_SAID = ("prediction_set", "flags")
 
 
 def results_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -27,14 +29,16 @@ def results_table(rows: Iterable[Row]) -> pd.DataFrame:
 
     Returns:
         Columns file, sha256, prediction, confidence, p_<label> for each class, entropy, margin, warnings (codes with
-        spaces between), parts (JSON), error (code), model (digest), version, request_id. Where there is no answer the
-        numbers are missing and the texts empty.
+        spaces between), parts (JSON), error (code), model (digest), version, request_id; after margin prediction_set
+        (JSON list of labels) and flags (names with spaces between, see :attr:`Answer.flags`) where any answer has
+        them. Where there is no answer the numbers are missing and the texts empty.
     """
     flat = [_flat(row) for row in rows]
     labels = list(dict.fromkeys(name for values in flat for name in values if name.startswith("p_")))
-    table = pd.DataFrame(flat, columns=[*_BEFORE, *labels, *_AFTER])
+    said = [name for name in _SAID if any(name in values for values in flat)]
+    table = pd.DataFrame(flat, columns=[*_BEFORE, *labels, *_AFTER[:2], *said, *_AFTER[2:]])
     numbers = ["confidence", "entropy", "margin", *labels]
-    texts = [name for name in (*_BEFORE, *_AFTER) if name not in numbers]
+    texts = [name for name in table.columns if name not in numbers]
     table[texts] = table[texts].fillna("").astype(str)
     table[numbers] = table[numbers].astype(float)
     return table
@@ -45,9 +49,11 @@ def _flat(row: Row) -> dict[str, Any]:
     outcome = row.outcome
     if not isinstance(outcome, Answer):
         return {**values, "error": outcome.code}
-    uncertainty = outcome.uncertainty
+    uncertainty, labels, flags = outcome.uncertainty, outcome.prediction_set, outcome.flags
     return {
         **values,
+        **({} if labels is None else {"prediction_set": json.dumps(labels)}),
+        **({} if flags is None else {"flags": " ".join(flags)}),
         "prediction": outcome.prediction,
         "confidence": outcome.confidence,
         **{f"p_{label}": p for label, p in outcome.probabilities.items()},

@@ -50,6 +50,7 @@ class PretendService:
     seconds: float = 0.0
     heard: list[Heard] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)  # of every answer
 
     @property
     def sent(self) -> list[bytes]:
@@ -93,7 +94,7 @@ class PretendService:
         answer = {
             "prediction": best, "confidence": p[best], "probabilities": p,
             "uncertainty": {"entropy": 0.5, "margin": 0.25},
-            "warnings": [{"code": "low_confidence", "message": "m"}], "parts": {}, "review": {"case": None},
+            "warnings": [{"code": "low_confidence", "message": "m"}], "parts": self.parts, "review": {"case": None},
         }  # fmt: skip
         return {"index": index, "answer": answer}
 
