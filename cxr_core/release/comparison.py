@@ -19,6 +19,7 @@ from cxr_core.progress import Log, progress
 from cxr_core.release.champion import get_champion
 from cxr_core.release.facts import Comparison
 from cxr_core.release.manifest import PackageManifest, read_manifest
+from cxr_core.release.prediction import softmax
 from cxr_core.release.predictor import Predictor
 from cxr_core.store import ArtefactStore
 
@@ -139,6 +140,6 @@ def _predict(
     with progress(len(rows), "predicting with the champion", log=log) as advance:
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
-            found.append(predictor.predict_frames(test.frames.take(chunk)))
+            found.append(softmax(predictor.logits(test.frames.take(chunk))))  # uncalibrated, as the table's are
             advance(len(chunk))
     return np.concatenate(found)

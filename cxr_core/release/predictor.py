@@ -18,6 +18,7 @@ from cxr_core.release.explainer import Explainer
 from cxr_core.release.networks import network_of, packaged_logits, reference_frame
 from cxr_core.release.package import PackageManifest, load_manifest, open_parts
 from cxr_core.release.parts import Part, Scored
+from cxr_core.release.parts.calibration import CalibrationPart
 from cxr_core.release.parts.explain import ExplainPart
 from cxr_core.release.prediction import (
     Advice,
@@ -196,8 +197,12 @@ class Predictor:
         return self.probabilities(self.logits(frames))
 
     def probabilities(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Class probabilities (n, labels) float64, as they are answered, of logits (n, labels)."""
-        return softmax(logits)
+        """Class probabilities (n, labels) float64, as they are answered, of logits (n, labels).
+
+        Calibrated where the package has the part ``calibration``, else the softmax.
+        """
+        part = self.parts.get(CalibrationPart.name)
+        return part.probabilities(logits) if isinstance(part, CalibrationPart) else softmax(logits)
 
     def answer(
         self,
@@ -215,7 +220,7 @@ class Predictor:
         exact = np.asarray(logits, np.float64)
         row = self.probabilities(exact[None])[0]
         labels = self.manifest.labels
-        best = int(row.argmax())
+        best = int(exact.argmax())  # no calibration changes it
         confidence = float(row[best])
         scored = Scored(prepared, labels, exact, row, softmax(exact[None])[0], self.precision, embedding)
         said = {name: found for name, part in self.parts.items() if (found := part.answer(scored)) is not None}

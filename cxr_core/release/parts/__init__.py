@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cxr_core.release.parts.base import OpenFile, Part, PartAnswer, Scored
+from cxr_core.release.parts.calibration import CalibrationPart
 from cxr_core.release.parts.embedding import EmbeddingPart
 from cxr_core.release.parts.explain import ExplainPart
 from cxr_core.release.parts.int8 import Int8Part
@@ -10,7 +11,7 @@ from cxr_core.release.parts.int8 import Int8Part
 __all__ = ["PARTS", "OpenFile", "Part", "PartAnswer", "Scored", "answer_schema"]
 
 # Known parts by name. A package that holds others is served without them, with a warning in the log.
-PARTS: dict[str, type[Part]] = {part.name: part for part in (EmbeddingPart, ExplainPart, Int8Part)}
+PARTS: dict[str, type[Part]] = {part.name: part for part in (CalibrationPart, EmbeddingPart, ExplainPart, Int8Part)}
 
 
 def answer_schema() -> dict[str, object]:
