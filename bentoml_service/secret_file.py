@@ -7,13 +7,13 @@ import logging
 import os
 import secrets
 import stat
-import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bentoml_service.followed import Followed
 from bentoml_service.key_sets import (
     KEY_BYTES,
     KEY_ID,
@@ -150,28 +150,9 @@ class FollowedFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._seen = self._stamp()
-        self._keys = read_secrets(path)
+        remark = "The keys read before stay in use."
+        self._keys = Followed(path, read_secrets, read_secrets(path), failed=lambda before: before, remark=remark)
 
     def key_set(self, purpose: str) -> KeySet:
         """The keys of one purpose, as the file has them at each use."""
-        return KeySet(purpose, lambda: self._current()[purpose])
-
-    def _current(self) -> dict[str, tuple[SecretKey, ...]]:
-        with self._lock:
-            if (seen := self._stamp()) != self._seen:
-                self._seen = seen
-                try:
-                    self._keys = read_secrets(self._path)
-                except CxrError as error:
-                    _logger.error("%s The keys read before stay in use.", error)
-            return self._keys
-
-    def _stamp(self) -> tuple[int, ...]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return ()
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return KeySet(purpose, lambda: self._keys.current()[purpose])

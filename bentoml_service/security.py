@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import stat
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from bentoml_service.followed import Followed
 from bentoml_service.key_entries import KeyEntry, create_key, key_file, read_keys, revoke_key, rotate_key
 from bentoml_service.permissions import Role
 from cxr_core.digests import digest_bytes
 from cxr_core.errors import CxrError
 
 __all__ = ["Holder", "KeyEntry", "KeyRing", "create_key", "key_file", "read_keys", "revoke_key", "rotate_key"]
-
-_logger = logging.getLogger("cxr.service")
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,8 @@ class KeyRing:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
-        self._seen: tuple[int, ...] | None = None
-        self._entries: tuple[KeyEntry, ...] = ()
+        nothing: tuple[KeyEntry, ...] = ()
+        self._entries = Followed(path, read_keys, nothing, failed=lambda _: nothing)
 
     def require_some(self) -> None:
         """Refuse to run without a key that works, or with a key file in which anybody could put one.
@@ -59,28 +55,7 @@ class KeyRing:
         """Who holds ``key`` now, or ``None``; compares with every entry, whichever fits: time tells nothing."""
         digest = digest_bytes(key.encode("latin-1", "replace"))
         found = None
-        for entry in self._current():
+        for entry in self._entries.current():
             if hmac.compare_digest(entry.sha256, digest):
                 found = entry
         return Holder(found.id, found.role) if found is not None and found.state() == "active" else None
-
-    def _current(self) -> tuple[KeyEntry, ...]:
-        with self._lock:
-            seen = self._stamp()
-            if seen != self._seen:
-                self._seen = seen
-                try:
-                    self._entries = read_keys(self.path)
-                except CxrError as error:
-                    self._entries = ()
-                    if isinstance(error.__cause__, OSError):
-                        self._seen = None  # may pass without a change of the file: look again next time
-                    _logger.error("%s", error)
-            return self._entries
-
-    def _stamp(self) -> tuple[int, ...]:
-        try:
-            status = self.path.stat()
-        except OSError:
-            return ()
-        return status.st_mtime_ns, status.st_ino, status.st_size

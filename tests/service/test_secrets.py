@@ -1,6 +1,6 @@
 """Secrets are never shown, never overwritten, and can be rotated while the service runs."""
 
-from __future__ import annotations
+from __future__ import errno
 
 import base64
 import json
@@ -101,6 +101,23 @@ def test_a_running_service_uses_a_rotated_key_at_once(path: Path) -> None:
     assert running.audit.active.id == made
     assert running.cipher.open(sealed, "here") == b"x"
     assert running.cipher.reseal(sealed, "here") != sealed
+
+
+def test_a_rotation_whose_first_reading_fails_is_taken_up_at_the_next_use(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_secrets(path)
+    running = load_secrets()
+    before = running.audit.active.id
+    made = rotate_secret(path, "audit")
+    with monkeypatch.context() as away:
+
+        def fail(self: Path) -> bytes:
+            raise OSError(errno.EIO, "Input/output error", str(self))
+
+        away.setattr(Path, "read_bytes", fail)
+        assert running.audit.active.id == before
+    assert running.audit.active.id == made  # the file has not changed since
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"encryption": []}', None])
