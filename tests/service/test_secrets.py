@@ -1,8 +1,9 @@
 """Secrets are never shown, never overwritten, and can be rotated while the service runs."""
 
-from __future__ import errno
+from __future__ import annotations
 
 import base64
+import errno
 import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
