@@ -12,57 +12,32 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cxr_core.evaluation.weighted import Ranking, WeightedScores
+
 __all__ = [
     "LEVEL",
     "RESAMPLES",
     "SCORES",
     "Interval",
     "Ranking",
+    "Resampled",
+    "is_flat",
+    "joined",
     "percentile_interval",
     "resample_weights",
+    "resampled_all",
     "resampled_scores",
 ]
 
 Floats = npt.NDArray[np.float64]
 Interval = dict[str, float]
+Resampled = tuple[dict[str, Floats], dict[str, Floats]]  # overall scores, scores of each class
 
 LEVEL = 0.95  # of the intervals
-RESAMPLES = 1000  # enough for percentile intervals: Efron and Tibshirani 1993, section 14.3
+RESAMPLES = 2000  # at least 1,000 for percentile intervals: Efron and Tibshirani 1993, section 14.3
 SCORES: tuple[str, ...] = ("accuracy", "macro_f1", "macro_auc", "mean_confidence")
-_BLOCK = 1 << 22  # weights held at once: 4 million float64 are 32 MiB
-
-
-class Ranking:
-    """Films sorted by a score once, so that the area under the ROC curve of many weightings is cheap.
-
-    Args:
-        positive: (n,) whether a film is of the class.
-        scores: (n,) larger for more likely.
-    """
-
-    def __init__(self, positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> None:
-        self._order = np.argsort(scores, kind="stable")
-        ordered = np.asarray(scores)[self._order]
-        self._starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        self._positive = np.asarray(positive)[self._order].astype(np.float64)
-
-    def auc(self, weights: Floats) -> Floats:
-        """Area of each weighting, ties counted half (Hanley and McNeil, Radiology 1982).
-
-        Args:
-            weights: (b, n) how often each film counts, >= 0.
-
-        Returns:
-            (b,) areas; NaN where no film or only films of one kind count.
-        """
-        ordered = weights[:, self._order]
-        inside = ordered * self._positive
-        outside = ordered - inside
-        if len(self._starts) < ordered.shape[1]:
-            inside = np.add.reduceat(inside, self._starts, axis=1)
-            outside = np.add.reduceat(outside, self._starts, axis=1)
-        below = np.cumsum(outside, axis=1) - outside / 2
-        return _ratio(np.einsum("bn,bn->b", inside, below), inside.sum(axis=1) * outside.sum(axis=1))
+_BLOCK = 1 << 18  # weights held at once: 262,144 float64 are 2 MiB, which a processor's cache holds
+_ROUNDING = 1e-12  # sums of thousands of numbers below 1 in float64 are good to 1e-13
 
 
 def resample_weights(groups: Sequence[str] | npt.NDArray[np.object_], seed: int, resamples: int) -> Iterator[Floats]:
@@ -77,6 +52,9 @@ def resample_weights(groups: Sequence[str] | npt.NDArray[np.object_], seed: int,
         (b, n) float64 blocks, ``resamples`` rows in all.
     """
     names, codes = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    if not len(names):
+        yield np.zeros((resamples, 0))
+        return
     rng = np.random.default_rng(seed)
     step = max(1, _BLOCK // max(1, len(codes)))
     for start in range(0, resamples, step):
@@ -106,49 +84,67 @@ def resampled_scores(
         For each condition the names in :data:`SCORES` to (resamples,) values. Macro scores are means over the classes
         that occur in ``labels``; NaN in a resample from which one of them is missing.
     """
-    prepared = [_Condition(labels, probabilities) for probabilities in conditions]
-    blocks: list[list[dict[str, Floats]]] = [[] for _ in prepared]
+    found = _resampled(labels, conditions, groups, seed, resamples, precision_recall=False)
+    return [{name: overall[name] for name in SCORES} for overall, _ in found]
+
+
+def resampled_all(
+    labels: npt.NDArray[np.integer],
+    conditions: Sequence[npt.NDArray[np.floating]],
+    groups: Sequence[str] | npt.NDArray[np.object_],
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> list[Resampled]:
+    """Every score of each condition in each resample; every condition sees the same resamples.
+
+    Args:
+        labels, conditions, groups, seed, resamples: as :func:`resampled_scores`.
+
+    Returns:
+        For each condition the names in :data:`~cxr_core.evaluation.weighted.OVERALL` to (resamples,) values, and those
+        in :data:`~cxr_core.evaluation.weighted.PER_CLASS` to (resamples, k) values; NaN where undefined.
+    """
+    return _resampled(labels, conditions, groups, seed, resamples, precision_recall=True)
+
+
+def joined(parts: Sequence[Resampled]) -> Resampled:
+    """Scores of several blocks of resamples as those of one."""
+    overall, per_class = ({name: np.concatenate([part[side][name] for part in parts]) for name in parts[0][side]}
+                          for side in (0, 1))  # fmt: skip
+    return overall, per_class
+
+
+def _resampled(
+    labels: npt.NDArray[np.integer],
+    conditions: Sequence[npt.NDArray[np.floating]],
+    groups: Sequence[str] | npt.NDArray[np.object_],
+    seed: int,
+    resamples: int,
+    precision_recall: bool,
+) -> list[Resampled]:
+    prepared = [WeightedScores(labels, probabilities) for probabilities in conditions]
+    blocks: list[list[Resampled]] = [[] for _ in prepared]
     for weights in resample_weights(groups, seed, resamples):
         for place, condition in enumerate(prepared):
-            blocks[place].append(condition.scores(weights))
-    return [{name: np.concatenate([block[name] for block in parts]) for name in SCORES} for parts in blocks]
-
-
-class _Condition:
-    def __init__(self, labels: npt.NDArray[np.integer], probabilities: npt.NDArray[np.floating]) -> None:
-        self._classes = probabilities.shape[1]
-        self._present = np.unique(labels)
-        self._cells = np.eye(self._classes**2)[labels * self._classes + probabilities.argmax(axis=1)]
-        self._confidence = probabilities.max(axis=1).astype(np.float64)
-        self._rankings = [Ranking(labels == c, probabilities[:, c]) for c in self._present]
-
-    def scores(self, weights: Floats) -> dict[str, Floats]:
-        confusion = (weights @ self._cells).reshape(-1, self._classes, self._classes)
-        right = np.einsum("bcc->bc", confusion)
-        true, said, total = confusion.sum(axis=2), confusion.sum(axis=1), confusion.sum(axis=(1, 2))
-        f1 = _ratio(2 * right, true + said)[:, self._present]
-        f1[true[:, self._present] == 0] = np.nan
-        return {
-            "accuracy": right.sum(axis=1) / total,
-            "macro_f1": f1.mean(axis=1),
-            "macro_auc": np.mean([ranking.auc(weights) for ranking in self._rankings], axis=0),
-            "mean_confidence": weights @ self._confidence / total,
-        }
+            blocks[place].append(condition.scores(weights, precision_recall))
+    return [joined(parts) for parts in blocks]
 
 
 def percentile_interval(values: Floats, level: float = LEVEL, keep_flat: bool = False) -> Interval | None:
     """Interval that holds the middle ``level`` of resampled values, NaN left out.
 
-    None where most of them are NaN, and where they are all equal: a sample without any error gives resamples without
-    any, which says nothing of what another sample would hold. ``keep_flat`` keeps that interval of no width: a paired
-    difference that is zero in every resample is one.
+    None where most of them are NaN, and where they are all equal but for rounding: a sample without any error gives
+    resamples without any, which says nothing of what another sample would hold. ``keep_flat`` keeps that interval of no
+    width: a paired difference that is zero in every resample is one.
     """
     known = values[~np.isnan(values)]
-    if 2 * len(known) < max(len(values), 2) or (known.min() == known.max() and not keep_flat):
+    if 2 * len(known) < max(len(values), 2) or (not keep_flat and is_flat(known)):
         return None
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return {"low": low, "high": high}
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+def is_flat(values: Floats) -> bool:
+    """Whether resampled values, NaN left out, do not differ but for rounding; true where there is none."""
+    known = values[~np.isnan(values)]
+    return not len(known) or bool(np.ptp(known) <= _ROUNDING * max(1.0, float(np.abs(known).max())))

@@ -11,26 +11,20 @@ import pandas as pd
 
 from cxr_core import NOTICE
 from cxr_core.errors import CxrError
-from cxr_core.evaluation.bootstrap import (
-    LEVEL,
-    RESAMPLES,
-    Interval,
-    Ranking,
-    percentile_interval,
-    resample_weights,
-    resampled_scores,
-)
+from cxr_core.evaluation.bootstrap import LEVEL, RESAMPLES, Ranking, resample_weights
 from cxr_core.evaluation.folds import SPLIT
+from cxr_core.evaluation.intervals import Counts, entry
 from cxr_core.evaluation.metrics import named_sources, probabilities_of
+from cxr_core.evaluation.paired import difference_entry, paired_difference
 from cxr_core.evaluation.report import evaluation_report
+from cxr_core.evaluation.source_scores import DISEASE
 
-__all__ = ["MEAN", "REPORT_FILE", "check_source_groups", "inside_table", "out_of_fold_report"]
+__all__ = ["MEAN", "REPORT_FILE", "check_source_groups", "inside_table", "out_of_fold_report", "paired_difference"]
 
 Floats = npt.NDArray[np.float64]
 
 MEAN = "mean of the sources"
 REPORT_FILE = "out_of_fold.json"
-_POOLED = ("accuracy", "macro_f1", "macro_auc")
 
 
 def out_of_fold_report(
@@ -54,10 +48,11 @@ def out_of_fold_report(
     Returns:
         JSON-ready. ``ways``: for each way what :func:`cxr_core.evaluation.report.evaluation_report` says, and
         ``inside``: area under the ROC curve of disease against normal inside each source that has both, inside each
-        source group, and its mean over those sources; each with ``value``, ``low``, ``high``, ``films``, ``groups``,
-        ``sources``. ``differences``: for each way but the first, ``of`` it ``minus`` the first, ``inside`` and
-        ``pooled`` (accuracy, macro F1, macro AUC), each with ``value``, ``low``, ``high``; both ways see the same
-        resampled patient groups. An interval that cannot be had is None.
+        source group, and its mean over those sources that have enough patient groups of both; each with ``value``,
+        ``low``, ``high``, a ``reason`` where there is no interval, ``films``, ``groups``,
+        ``sources``. ``differences``: for each way but the first, ``of`` it ``minus`` the first, ``inside`` (as above)
+        and ``pooled`` (see :func:`~cxr_core.evaluation.paired.paired_difference`), each with ``value``, ``low``,
+        ``high``, ``p_value``; both ways see the same resampled patient groups. An interval that cannot be had is None.
 
     Raises:
         CxrError: the ways did not predict the same films, or a group names a source that no film has.
@@ -74,7 +69,6 @@ def out_of_fold_report(
     ways = {way: evaluation_report(table, names, seed, SPLIT, resamples, normal) for way, table in tables.items()}
     for way, report in ways.items():
         report["inside"] = {name: area.report() for name, area in insides[way].items()}
-    pooled = _pooled(tables, names, seed, resamples)
     return {
         "notice": NOTICE,
         "seed": seed,
@@ -86,14 +80,7 @@ def out_of_fold_report(
                 "of": way,
                 "minus": first,
                 "inside": {name: insides[way][name].minus(area) for name, area in insides[first].items()},
-                "pooled": {
-                    name: _difference(
-                        ways[way]["overall"][name],
-                        ways[first]["overall"][name],
-                        pooled[way][name] - pooled[first][name],
-                    )
-                    for name in _POOLED
-                },
+                "pooled": _pooled(tables[way], tables[first], names, seed, resamples),
             }
             for way in others
         ],
@@ -133,16 +120,19 @@ def check_source_groups(sources: pd.Series, source_groups: Mapping[str, Sequence
 class _Area:
     """Area under a ROC curve, and what resampling makes of it."""
 
-    def __init__(self, value: float, spread: Floats, sources: Sequence[str], films: int, groups: int) -> None:
+    def __init__(
+        self, value: float, spread: Floats, sources: Sequence[str], films: int, groups: int, few: str | None = None
+    ) -> None:
         self.value = value
         self.spread = spread
+        self.few = few  # why the groups are too few for an interval
         self._about = {"sources": list(sources), "films": films, "groups": groups}
 
     def report(self) -> dict[str, Any]:
-        return {"value": self.value, **_bounds(percentile_interval(self.spread)), **self._about}
+        return {**entry(self.value, self.spread, self.few, ""), **self._about}
 
     def minus(self, other: _Area) -> dict[str, Any]:
-        return _difference(self.value, other.value, self.spread - other.spread)
+        return difference_entry(self.value - other.value, self.spread - other.spread, self.few or other.few)
 
 
 def _inside(
@@ -153,7 +143,7 @@ def _inside(
     resamples: int,
     normal: str,
 ) -> dict[str, _Area]:
-    """Area inside each source with both sides, inside each group, and the mean over the sources."""
+    """Area inside each source with both sides, inside each group, and the mean over sources with groups enough."""
     check_source_groups(table["source"], source_groups)
     sources = named_sources(table["source"])
     if normal not in names:
@@ -171,41 +161,43 @@ def _inside(
         ranking = Ranking(diseased[rows], scores[rows])
         value = float(ranking.auc(np.ones((1, int(rows.sum()))))[0])
         spread = np.concatenate([ranking.auc(weights) for weights in resample_weights(groups, seed, resamples)])
-        found[name] = _Area(value, spread, members, int(rows.sum()), len(np.unique(groups.astype(str))))
-    single = [found[source] for source in sets if source in found]
+        sides = diseased[rows].astype(np.int64)
+        counts = Counts.of(sides, sides, groups, (normal, DISEASE))
+        few = counts.too_few("auc", 1)
+        found[name] = _Area(value, spread, members, int(rows.sum()), counts.groups, few)
+    single = {
+        source: (sources == source).to_numpy() for source in sets if source in found and found[source].few is None
+    }
     if len(single) > 1:
-        found[MEAN] = _mean(single, seed)
+        found[MEAN] = _mean(table, single, diseased, scores, found, seed, resamples)
     return found
 
 
-def _mean(areas: Sequence[_Area], seed: int) -> _Area:
-    """Mean of areas whose resamples are drawn independently of each other: stratified by source."""
-    mixed = [np.random.default_rng([seed, place]).permutation(area.spread) for place, area in enumerate(areas)]
-    about = [area.report() for area in areas]
-    return _Area(
-        float(np.mean([area.value for area in areas])),
-        np.mean(mixed, axis=0),
-        [source for said in about for source in said["sources"]],
-        sum(said["films"] for said in about),
-        sum(said["groups"] for said in about),
-    )
+def _mean(
+    table: pd.DataFrame,
+    rows: Mapping[str, npt.NDArray[np.bool_]],
+    diseased: npt.NDArray[np.bool_],
+    scores: Floats,
+    found: Mapping[str, _Area],
+    seed: int,
+    resamples: int,
+) -> _Area:
+    """Mean of the areas inside the sources, all on the same resamples: a group may have films in several sources."""
+    groups = table["group_id"].to_numpy(object)
+    rankings = {source: Ranking(diseased[chosen], scores[chosen]) for source, chosen in rows.items()}
+    spread = [
+        np.mean([rankings[source].auc(weights[:, chosen]) for source, chosen in rows.items()], axis=0)
+        for weights in resample_weights(groups, seed, resamples)
+    ]
+    value = float(np.mean([found[source].value for source in rows]))
+    all_rows = np.any(list(rows.values()), axis=0)
+    return _Area(value, np.concatenate(spread), list(rows), int(all_rows.sum()), len(set(groups[all_rows].tolist())))
 
 
 def _pooled(
-    tables: Mapping[str, pd.DataFrame], names: Sequence[str], seed: int, resamples: int
-) -> dict[str, dict[str, Floats]]:
-    """Scores of each way over all films in each resample; every way sees the same resamples."""
-    one = next(iter(tables.values()))
-    labels, groups = one["label_index"].to_numpy(np.int64), one["group_id"].to_numpy(object)
-    conditions = [probabilities_of(table, len(names)) for table in tables.values()]
-    return dict(zip(tables, resampled_scores(labels, conditions, groups, seed, resamples), strict=True))
-
-
-def _difference(value: float | None, reference: float | None, spread: Floats) -> dict[str, Any]:
-    if value is None or reference is None:
-        return {"value": None, **_bounds(None)}
-    return {"value": value - reference, **_bounds(percentile_interval(spread, keep_flat=True))}
-
-
-def _bounds(interval: Interval | None) -> dict[str, float | None]:
-    return {"low": None, "high": None} if interval is None else {**interval}
+    table: pd.DataFrame, reference: pd.DataFrame, names: Sequence[str], seed: int, resamples: int
+) -> dict[str, Any]:
+    """Differences of the scores over all films."""
+    p, q = probabilities_of(table, len(names)), probabilities_of(reference, len(names))
+    labels, groups = table["label_index"].to_numpy(np.int64), table["group_id"].to_numpy(object)
+    return paired_difference(labels, p, q, groups, seed, resamples, names)

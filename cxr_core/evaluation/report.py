@@ -12,7 +12,9 @@ from cxr_core import NOTICE
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import RESAMPLES
 from cxr_core.evaluation.calibration import calibration_report
-from cxr_core.evaluation.metrics import Metrics, classification_metrics, intervals, per_source, probabilities_of
+from cxr_core.evaluation.intervals import intervals
+from cxr_core.evaluation.metrics import Metrics, classification_metrics, probabilities_of
+from cxr_core.evaluation.source_scores import macro_over_sources, per_source
 
 __all__ = ["evaluation_report", "failure_counts", "model_of"]
 
@@ -36,9 +38,10 @@ def evaluation_report(
         normal: name of the class without disease.
 
     Returns:
-        JSON-ready: ``overall`` (see :class:`Metrics`, its ``per_class`` and ``confusion`` included), ``intervals``,
-        ``calibration`` (see :func:`~cxr_core.evaluation.calibration.calibration_report`), ``per_source``, ``failures``,
-        ``split``, ``seed``, ``notice``.
+        JSON-ready: ``overall`` (see :class:`Metrics`, its ``per_class`` and ``confusion`` included), ``intervals`` of
+        every score, overall and of each class (see :func:`~cxr_core.evaluation.intervals.intervals`), ``calibration``
+        (see :func:`~cxr_core.evaluation.calibration.calibration_report`), ``per_source`` and ``macro_over_sources``
+        (see :mod:`cxr_core.evaluation.source_scores`), ``failures``, ``split``, ``seed``, ``notice``.
 
     Raises:
         CxrError: the split holds no film.
@@ -54,9 +57,10 @@ def evaluation_report(
         "split": split,
         "seed": seed,
         "overall": overall,
-        "intervals": intervals(labels, probabilities, groups, seed, resamples),
+        "intervals": intervals(labels, probabilities, groups, seed, resamples, names),
         "calibration": calibration_report(labels, probabilities, groups, seed, resamples),
         "per_source": per_source(rows, names, seed, resamples, normal),
+        "macro_over_sources": macro_over_sources(rows, names, seed, resamples, normal),
         "failures": failure_counts(overall, normal),
     }
 

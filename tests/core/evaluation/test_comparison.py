@@ -9,7 +9,9 @@ from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import Ranking, percentile_interval, resample_weights
 from cxr_core.evaluation.comparison import MEAN, inside_table, out_of_fold_report
 from cxr_core.evaluation.fold_figures import fold_losses_figure, inside_figure
-from cxr_core.evaluation.metrics import classification_metrics, per_source
+from cxr_core.evaluation.metrics import classification_metrics
+from cxr_core.evaluation.source_scores import per_source
+from cxr_core.evaluation.weighted import OVERALL
 from cxr_core.plotting import png_bytes
 
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")
@@ -88,9 +90,11 @@ def test_differences_are_paired(tables: dict[str, pd.DataFrame], report: dict) -
 
 def test_a_way_less_itself_is_nothing(tables: dict[str, pd.DataFrame]) -> None:
     same = out_of_fold_report({"one": tables["shuffle"], "two": tables["shuffle"]}, NAMES, 7, GROUPS, resamples=50)
-    for part in ("inside", "pooled"):
-        for numbers in same["differences"][0][part].values():
-            assert numbers == {"value": 0.0, "low": 0.0, "high": 0.0}
+    (difference,) = same["differences"]
+    found = [*difference["inside"].values(), *(difference["pooled"][name] for name in OVERALL)]
+    assert len(found) == 5 + len(OVERALL)
+    for numbers in found:
+        assert numbers == {"value": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0}
 
 
 def test_ways_that_saw_other_films_are_not_compared(tables: dict[str, pd.DataFrame]) -> None:

@@ -10,9 +10,12 @@ import pytest
 from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_score
 
 from cxr_core.errors import CxrError
+from cxr_core.evaluation.availability import unavailable
 from cxr_core.evaluation.bootstrap import Ranking, percentile_interval, resample_weights, resampled_scores
-from cxr_core.evaluation.metrics import classification_metrics, intervals, per_source
+from cxr_core.evaluation.intervals import intervals
+from cxr_core.evaluation.metrics import classification_metrics
 from cxr_core.evaluation.report import evaluation_report, failure_counts, model_of
+from cxr_core.evaluation.source_scores import per_source
 
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")
 
@@ -175,17 +178,22 @@ def test_intervals_follow_the_seed_and_need_two_groups() -> None:
     assert intervals(labels, probabilities, groups, seed=1) == intervals(labels, probabilities, groups, seed=1)
     assert intervals(labels, probabilities, groups, seed=1) != intervals(labels, probabilities, groups, seed=2)
     alone = intervals(labels, probabilities, ["same"] * 60, seed=1)
-    assert (alone["accuracy"], alone["macro_auc"], alone["groups"]) == (None, None, 1)
+    for score in (alone["accuracy"], alone["macro_auc"]):
+        assert (score["low"], score["high"]) == (None, None)
+        assert score["reason"] == "no interval: 1 patient group, at least 5 are needed"
+    assert alone["groups"] == 1
 
 
 def test_a_sample_without_errors_does_not_promise_a_world_without() -> None:
     labels = np.arange(60) % 3
     ids = [str(row // 2) for row in range(60)]  # 30 groups
     right = intervals(labels, sure(labels.tolist()), ids, seed=0)
-    assert right["accuracy"] == pytest.approx({"low": 0.025 ** (1 / 30), "high": 1.0})  # Clopper and Pearson, 30 of 30
-    assert (right["macro_f1"], right["macro_auc"]) == (None, None)
+    exact = {"low": 0.025 ** (1 / 30), "high": 1.0}  # Clopper and Pearson, 30 of 30
+    assert right["accuracy"] == {"value": 1.0, "exact": True, **exact}
+    for score in ("macro_f1", "macro_auc"):
+        assert right[score] == unavailable("no interval: every resample gives the same value") | {"value": 1.0}
     wrong = intervals(labels, sure(((labels + 1) % 3).tolist()), ids, seed=0)
-    assert wrong["accuracy"] == pytest.approx({"low": 0.0, "high": 1 - 0.025 ** (1 / 30)})
+    assert wrong["accuracy"] == {"value": 0.0, "low": 0.0, "high": 1 - exact["low"], "exact": True}
 
 
 def test_an_interval_of_mostly_undefined_values_is_none() -> None:
@@ -198,7 +206,7 @@ def test_per_source_scores_are_those_of_its_rows() -> None:
     found = per_source(table, NAMES, seed=0, resamples=100)
     assert list(found) == ["a", "b", "unknown"]
     assert found["a"]["metrics"]["missing_classes"] == ["Pneumonia", "Tuberculosis"]
-    assert found["a"]["disease_auc"] is None
+    assert found["a"]["disease_auc"] == unavailable("there is no film of a disease")
     rows = table[table["source"] == ""]
     expected = roc_auc_score(rows["label_index"] != 0, 1 - rows["p_0"])
     area = found["unknown"]["disease_auc"]

@@ -1,0 +1,177 @@
+"""Scores of films that count several times or not at all, for many such weightings at once.
+
+A resample of a bootstrap is a weighting: how often each film was drawn. Every score here equals the usual one on the
+films repeated by their weight.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["OVERALL", "PER_CLASS", "SMALLEST", "Ranking", "WeightedScores"]
+
+Floats = npt.NDArray[np.float64]
+
+OVERALL: tuple[str, ...] = (
+    "accuracy", "macro_precision", "macro_recall", "macro_specificity", "macro_f1", "macro_auc", "macro_pr_auc",
+    "mcc", "kappa", "brier", "log_loss", "mean_confidence",
+)  # fmt: skip
+PER_CLASS: tuple[str, ...] = ("precision", "recall", "specificity", "f1", "auc", "pr_auc", "brier")
+SMALLEST = float(np.finfo(np.float64).eps)  # probability at which log loss is cut, as in scikit-learn
+
+
+class Ranking:
+    """Films sorted by a score once, so that the areas under the curves of many weightings are cheap.
+
+    Args:
+        positive: (n,) whether a film is of the class.
+        scores: (n,) larger for more likely.
+    """
+
+    def __init__(self, positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> None:
+        self._order = np.argsort(scores, kind="stable")
+        ordered = np.asarray(scores)[self._order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        self._starts = starts if len(starts) < len(ordered) else None  # None: no two films tie
+        self._positive = np.asarray(positive)[self._order].astype(np.float64)
+
+    def auc(self, weights: Floats) -> Floats:
+        """Area under the ROC curve of each weighting, ties counted half (Hanley and McNeil, Radiology 1982).
+
+        Args:
+            weights: (b, n) how often each film counts, >= 0.
+
+        Returns:
+            (b,) areas; NaN where no film or only films of one kind count.
+        """
+        inside, counted = self._steps(weights)
+        return self._auc(inside, counted, np.cumsum(inside, axis=1), np.cumsum(counted, axis=1))
+
+    def areas(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Areas under the ROC curve and under the precision-recall curve of each weighting.
+
+        The second is average precision: precision at each threshold, weighted by the recall gained there, films of
+        equal score sharing one threshold (as scikit-learn's ``average_precision_score``; no interpolation: Davis and
+        Goadrich, ICML 2006). It is NaN where the first is.
+
+        Args:
+            weights: (b, n) how often each film counts, >= 0.
+
+        Returns:
+            Two arrays (b,).
+        """
+        inside, counted = self._steps(weights)
+        found, films = np.cumsum(inside, axis=1), np.cumsum(counted, axis=1)
+        area = self._auc(inside, counted, found, films)
+        positives = found[:, -1:].copy()
+        np.subtract(positives, found, out=found)  # from here on: of the films at this threshold or above
+        found += inside
+        np.subtract(films[:, -1:].copy(), films, out=films)
+        films += counted
+        np.maximum(films, SMALLEST, out=films)  # no film: inside is 0, so that the quotient counts nothing
+        np.divide(found, films, out=found)
+        precision = _ratio(np.einsum("bn,bn->b", inside, found), positives[:, 0])
+        return area, np.where(np.isnan(area), np.nan, precision)
+
+    def _steps(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Weight of the positive films and of all films at each distinct score, upwards."""
+        counted = np.take(weights, self._order, axis=1)
+        inside = counted * self._positive
+        if self._starts is not None:
+            counted = np.add.reduceat(counted, self._starts, axis=1)
+            inside = np.add.reduceat(inside, self._starts, axis=1)
+        return inside, counted
+
+    @staticmethod
+    def _auc(inside: Floats, counted: Floats, found: Floats, films: Floats) -> Floats:
+        # Pairs won: each positive against the negatives below it, and half of those beside it. Integers and halves,
+        # so exact in float64; written as three sums because that spares an array of the negatives.
+        total, positives = films[:, -1], found[:, -1]
+        below = np.einsum("bn,bn->b", inside, films) - np.einsum("bn,bn->b", inside, counted) / 2
+        among = positives**2 / 2  # the same sum over the positives alone
+        return _ratio(below - among, positives * (total - positives))
+
+
+class WeightedScores:
+    """Predictions prepared once; then the scores of any weighting of their films.
+
+    Args:
+        labels: (n,) class indices.
+        probabilities: (n, k), rows summing to 1.
+    """
+
+    def __init__(self, labels: npt.NDArray[np.integer], probabilities: npt.NDArray[np.floating]) -> None:
+        values = np.asarray(probabilities, np.float64)
+        n, self._classes = values.shape
+        self._present = np.unique(labels)
+        truth = np.eye(self._classes)[labels]
+        cells = np.eye(self._classes**2)[labels * self._classes + values.argmax(axis=1)]
+        surprise = -np.log(np.maximum(values[np.arange(n), labels], SMALLEST))
+        # Everything that is a weighted sum over films comes out of one product of matrices.
+        self._sums = np.column_stack([cells, (values - truth) ** 2, surprise, values.max(axis=1)])
+        self._rankings = {int(c): Ranking(labels == c, values[:, c]) for c in self._present}
+
+    def scores(self, weights: Floats, precision_recall: bool = True) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """Scores of each weighting.
+
+        Macro scores are means over the classes that occur in ``labels``; NaN in a weighting that lacks one of them. A
+        class that is never predicted enters macro precision with 0. Definitions as in
+        :func:`~cxr_core.evaluation.metrics.classification_metrics`.
+
+        Args:
+            weights: (b, n) how often each film counts, >= 0.
+            precision_recall: whether to compute the areas under precision-recall curves too.
+
+        Returns:
+            Names in :data:`OVERALL` to (b,) values, and names in :data:`PER_CLASS` to (b, k) values; NaN where
+            undefined.
+        """
+        k = self._classes
+        sums = weights @ self._sums
+        confusion = sums[:, : k * k].reshape(-1, k, k)
+        right = np.einsum("bcc->bc", confusion)
+        true, said, total = confusion.sum(axis=2), confusion.sum(axis=1), confusion.sum(axis=(1, 2))
+        films = total[:, None]
+        per_class = {
+            "precision": _ratio(right, said),
+            "recall": _ratio(right, true),
+            "specificity": _ratio(films - true - said + right, films - true),
+            "f1": np.where(true > 0, _ratio(2 * right, true + said), np.nan),
+            "auc": np.full(true.shape, np.nan),
+            "pr_auc": np.full(true.shape, np.nan),
+            "brier": _ratio(sums[:, k * k : k * k + k], np.broadcast_to(films, true.shape)),
+        }
+        for place, ranking in self._rankings.items():
+            if precision_recall:
+                per_class["auc"][:, place], per_class["pr_auc"][:, place] = ranking.areas(weights)
+            else:
+                per_class["auc"][:, place] = ranking.auc(weights)
+        hits = right.sum(axis=1)
+        chance, several = (true * said).sum(axis=1), (true > 0).sum(axis=1) > 1
+        spread = (total**2 - (true**2).sum(axis=1)) * (total**2 - (said**2).sum(axis=1))
+        overall = {
+            "accuracy": _ratio(hits, total),
+            **{f"macro_{name}": self._macro(values, true) for name, values in per_class.items() if name != "brier"},
+            "mcc": _ratio(hits * total - chance, np.sqrt(np.maximum(spread, 0))),
+            "kappa": np.where(several, _ratio(hits * total - chance, total**2 - chance), np.nan),
+            "brier": per_class["brier"].sum(axis=1),
+            "log_loss": _ratio(sums[:, -2], total),
+            "mean_confidence": _ratio(sums[:, -1], total),
+        }
+        return {name: overall[name] for name in OVERALL}, per_class
+
+    def _macro(self, values: Floats, true: Floats) -> Floats:
+        complete = (true[:, self._present] > 0).all(axis=1)
+        chosen = values[:, self._present]
+        # With every class there, what is still undefined is the precision of a class never predicted, or, in films of
+        # one class alone, what needs two.
+        mean = (
+            np.where(np.isnan(chosen), 0.0, chosen).mean(axis=1) if len(self._present) else np.full(len(true), np.nan)
+        )
+        undefined = ~complete | np.isnan(chosen).all(axis=1)
+        return np.where(undefined, np.nan, mean)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
