@@ -6,18 +6,29 @@ its null says nothing (TRAPS 11).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cxr_core.evaluation.bootstrap import LEVEL, RESAMPLES, percentile_interval, resample_weights
+from cxr_core.evaluation.reliability import reliability_rows
 
-__all__ = ["BINS", "calibration_report", "equal_mass_bins", "null_errors"]
+__all__ = [
+    "BINS",
+    "ERROR",
+    "bin_members",
+    "calibration_report",
+    "calibration_scores",
+    "equal_mass_bins",
+    "null_errors",
+    "null_said",
+]
 
 Floats = npt.NDArray[np.float64]
 
+ERROR = "expected_calibration_error"
 BINS = 15  # Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2
 _NULL_STREAM = 1  # the null draws from a stream of its own beside the bootstrap's
 _BLOCK = 1 << 22  # numbers held at once: 4 million float64 are 32 MiB
@@ -55,48 +66,66 @@ def calibration_report(
         interval None where there are fewer than two groups or the resamples do not differ); ``null`` with ``mean``,
         ``high`` (95 % of the simulations lie below) and ``p_value`` (share of simulations that reach the value, the
         value itself counted: Davison and Hinkley, Bootstrap Methods, 1997, section 4.2); ``reliability``, one row a
-        bin with ``films``, ``confidence``, ``accuracy``; ``n``, ``groups``, ``bins``, ``level``, ``resamples``.
+        bin, see :func:`~cxr_core.evaluation.reliability.reliability_rows`; ``n``, ``groups``, ``bins``, ``level``,
+        ``resamples``.
     """
-    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    members = np.eye(bins)[equal_mass_bins(confidence, bins)]
-    members = members[:, members.any(axis=0)]
-    per_film = {
-        "brier": (probabilities.astype(np.float64) ** 2).sum(axis=1) - 2 * chosen + 1,
-        "log_loss": -np.log(np.maximum(chosen, _SMALLEST)),
-    }
-    gap = (right - confidence)[:, None] * members
-
-    def scores(weights: Floats) -> dict[str, Floats]:
-        total = weights.sum(axis=1)
-        means = {name: weights @ values / total for name, values in per_film.items()}
-        return {"expected_calibration_error": np.abs(weights @ gap).sum(axis=1) / total, **means}
-
+    members = bin_members(confidence, bins)
+    scores = calibration_scores(labels, probabilities, bins)
     count = len(np.unique(np.asarray(groups, dtype=str)))
     blocks = [scores(weights) for weights in resample_weights(groups, seed, resamples)] if count > 1 else []
     report: dict[str, Any] = {}
     for name, value in scores(np.ones((1, len(labels)))).items():
         interval = percentile_interval(np.concatenate([block[name] for block in blocks])) if blocks else None
         report[name] = {"value": float(value[0]), **(interval or {"low": None, "high": None})}
-    error = report["expected_calibration_error"]["value"]
     null = null_errors(confidence, members, seed, resamples)
-    films = members.sum(axis=0)
-    rows = zip(films, confidence @ members / films, right @ members / films, strict=True)
     return {
         **report,
-        "null": {
-            "mean": float(null.mean()),
-            "high": float(np.quantile(null, LEVEL)),
-            "p_value": float((1 + (null >= error).sum()) / (1 + len(null))),
-        },
-        "reliability": [{"films": int(n), "confidence": float(c), "accuracy": float(a)} for n, c, a in rows],
+        "null": null_said(null, report[ERROR]["value"]),
+        "reliability": reliability_rows(confidence, right, members),
         "n": len(labels),
         "groups": count,
         "bins": int(members.shape[1]),
         "level": LEVEL,
         "resamples": resamples,
     }
+
+
+def calibration_scores(
+    labels: npt.NDArray[np.integer], probabilities: npt.NDArray[np.floating], bins: int = BINS
+) -> Callable[[Floats], dict[str, Floats]]:
+    """Function from weights (b, n) of the films to expected calibration error, Brier score and log loss, (b,) each."""
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    gap = (right - confidence)[:, None] * bin_members(confidence, bins)
+    per_film = {
+        "brier": (probabilities.astype(np.float64) ** 2).sum(axis=1) - 2 * chosen + 1,
+        "log_loss": -np.log(np.maximum(chosen, _SMALLEST)),
+    }
+
+    def scores(weights: Floats) -> dict[str, Floats]:
+        total = weights.sum(axis=1)
+        means = {name: weights @ values / total for name, values in per_film.items()}
+        return {ERROR: np.abs(weights @ gap).sum(axis=1) / total, **means}
+
+    return scores
+
+
+def null_said(null: Floats, error: float) -> dict[str, float]:
+    """What a report says of the errors (simulations,) of a calibrated model, beside the error found."""
+    return {
+        "mean": float(null.mean()),
+        "high": float(np.quantile(null, LEVEL)),
+        "p_value": float((1 + (null >= error).sum()) / (1 + len(null))),
+    }
+
+
+def bin_members(confidence: Floats, bins: int = BINS) -> Floats:
+    """(n, bins that hold a film) 1 where a film is in a bin, 0 elsewhere."""
+    members = np.eye(bins)[equal_mass_bins(confidence, bins)]
+    return members[:, members.any(axis=0)]
 
 
 def equal_mass_bins(confidence: Floats, bins: int = BINS) -> npt.NDArray[np.intp]:
