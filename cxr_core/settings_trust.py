@@ -46,7 +46,28 @@ class LabelAuditSettings(Section):
 
 
 class SubgroupSettings(Section):
-    """Gaps between groups of films (report 6.3)."""
+    """Gaps between groups of films, crop sensitivity, failures (report 6.2, 6.3)."""
+
+    min_films: int = Field(20, ge=2, description="of a stratum and of its rest: one film is 5 points of accuracy there")
+    min_groups: int = Field(10, ge=2, description="patient groups of a stratum and of its rest, which are resampled")
+    min_class_films: int = Field(
+        5, ge=1, description="of a class on each side, below which the class is left out of the class-standardised gap"
+    )
+    max_gap: float = Field(
+        0.02, ge=0, le=1, description="accuracy lost in a stratum; report 6.3 calls +-2 % by resolution minimal bias"
+    )
+    alpha: float = Field(0.05, gt=0, lt=1, description="chance of a false alarm in the whole family of tests, by Holm")
+    permutations: int = Field(
+        5000, ge=99, description="of outcomes over groups; a p-value of 2 / 5,001 passes Holm among 100 tests"
+    )
+    class_mix_distance: float = Field(
+        0.10, ge=0, le=1, description="share of films that would have to change class before a gap is called confounded"
+    )
+    shifts: tuple[float, ...] = Field(
+        (0.05, 0.10), description="of the frame's side, along both axes: 2 and 4 cm of a film of 43 cm (report 6.3)"
+    )
+    crops: tuple[float, ...] = Field((0.90,), description="share of each side that a crop keeps; report 6.3")
+    worst_films: int = Field(24, ge=1, description="most confidently wrong films that are shown; four rows of six")
 
 
 class FilmDetectorSettings(Section):
