@@ -10,9 +10,10 @@ from cxr_core.settings import Settings
 from cxr_core.store import Artefact, ArtefactStore
 
 if TYPE_CHECKING:
+    from cxr_core.evaluation.temperature import TemperatureScaling
     from cxr_core.training.saved_model import SavedModel
 
-__all__ = ["embeddings_of", "open_model", "predictions_of"]
+__all__ = ["calibrated", "embeddings_of", "open_model", "predictions_of", "temperature_of"]
 
 
 def open_model(settings: Settings, store: ArtefactStore, trained_model: Artefact) -> "SavedModel":
@@ -52,3 +53,23 @@ def embeddings_of(store: ArtefactStore, trained_model: Artefact, embeddings: Art
     if model_of(table) != trained_model.digest:
         raise CxrError("The embeddings are of another model than trained_model: materialise embeddings again.")
     return table
+
+
+def temperature_of(store: ArtefactStore, calibrated_model: Artefact) -> "TemperatureScaling":
+    """The temperature that was fitted on the calibration films."""
+    from cxr_core.evaluation.temperature import TemperatureScaling
+
+    path = store.local_tree(calibrated_model) / "temperature.json"
+    return TemperatureScaling.model_validate_json(path.read_bytes())
+
+
+def calibrated(predictions: pd.DataFrame, temperature: "TemperatureScaling", classes: int) -> pd.DataFrame:
+    """The predictions table with calibrated probabilities in place of those of the bare softmax: what is answered.
+
+    Raises:
+        cxr_core.errors.CxrError: a column of logits is missing or holds no numbers.
+    """
+    from cxr_core.evaluation.metrics import logits_of
+
+    found = temperature.probabilities(logits_of(predictions, classes))
+    return predictions.assign(**{f"p_{k}": found[:, k] for k in range(classes)})

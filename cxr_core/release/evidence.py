@@ -9,7 +9,7 @@ from typing import Any
 from cxr_core.release.facts import Evidence
 from cxr_core.store import Artefact, ArtefactStore
 
-__all__ = ["REPORTS", "SAYS", "gather_evidence", "gather_verdicts"]
+__all__ = ["RECORDS", "REPORTS", "SAYS", "gather_evidence", "gather_verdicts"]
 
 SAYS = "trained_model"  # key under which a report names the digest of the model that it was made from
 
@@ -27,6 +27,9 @@ REPORTS: Mapping[str, str] = {
     "subgroup_report": "subgroup_report.json",
     "uncertainty": "uncertainty.json",
 }
+
+# Artefacts that hold what travels with the model: its temperature, thresholds, quantiles, film detector.
+RECORDS: tuple[str, ...] = ("calibrated_model", "operating_points", "uncertainty", "film_detector")
 
 
 def gather_evidence(
