@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cxr_core.settings_sections import Section
 
@@ -29,12 +29,38 @@ class CalibrationSettings(Section):
     tb_sensitivities: tuple[float, ...] = Field(
         (0.90, 0.95), description="sensitivities of the TB operating points; WHO target product profile: at least .90"
     )
+    tb_specificity: float = Field(
+        0.70, gt=0, lt=1, description="least specificity of the TB point; WHO target product profile of a triage test"
+    )
+    min_films: int = Field(
+        30, ge=3, description="fewer fit no temperature; ten errors a parameter (Peduzzi et al. 1996) at one in three"
+    )
+    min_positives: int = Field(
+        10, ge=1, description="films of a class, and of the others, for a threshold; of fewer 90 % is the same as all"
+    )
+    bins: int = Field(15, ge=2, description="of a reliability diagram, equal mass; Guo et al. 2017, section 2")
+
+    @field_validator("tb_sensitivities")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < share < 1 for share in value) or len(set(value)) < len(value):
+            raise ValueError("name different shares between 0 and 1")
+        return value
 
 
 class UncertaintySettings(Section):
     """Prediction sets, Monte Carlo dropout, selective prediction."""
 
     level: float = Field(0.90, gt=0.5, lt=1, description="coverage that prediction sets promise")
+    passes: int = Field(
+        200, ge=2, description="of Monte Carlo dropout: the mean of a probability has a standard error of .035 at most"
+    )
+    referral_shares: tuple[float, ...] = Field(
+        (0.05, 0.10, 0.20, 0.30), description="of the films, the least certain, that a policy sends to a human"
+    )
+    low_confidence: float = Field(
+        0.7, gt=0, lt=1, description="the report's flag for review, compared with those policies; report 6.4"
+    )
 
 
 class ShortcutSettings(Section):
