@@ -182,13 +182,22 @@ class ArtefactStore:
             write_atomically(self._local / relative, data)
 
     # ------------------------------------------------------------------ reading
-    def read_table(self, artefact: Artefact, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Load a table, or only some of its columns.
+    def read_table(
+        self, artefact: Artefact, columns: Sequence[str] | None = None, where: Mapping[str, str] | None = None
+    ) -> pd.DataFrame:
+        """Load a table, or only some of its columns and rows.
+
+        Args:
+            artefact: the table.
+            columns: to load; None loads all.
+            where: column to the value that a row must have to be loaded at all.
 
         Raises:
             CxrError: the object is gone.
         """
-        return pq.read_table(BytesIO(self._get(artefact.path)), columns=list(columns) if columns else None).to_pandas()
+        filters = [(column, "==", value) for column, value in where.items()] if where else None
+        content = BytesIO(self._get(artefact.path))
+        return pq.read_table(content, columns=list(columns) if columns else None, filters=filters).to_pandas()
 
     def read_json(self, artefact: Artefact) -> Any:
         """Load a JSON value."""

@@ -89,16 +89,15 @@ def _diagram(axis: Axes, rows: Sequence[Mapping[str, Any]], colour: str, text: s
         label="found, exact 95 %",
     )
     outside = [row for row in rows if not row["band_low"] <= row["accuracy"] <= row["band_high"]]
-    if outside:
-        axis.plot(
-            [row["confidence"] for row in outside],
-            [row["accuracy"] for row in outside],
-            "o",
-            markersize=9,
-            markerfacecolor="none",
-            markeredgecolor=ACCENT,
-            label="beyond chance",
-        )
+    axis.plot(
+        [row["confidence"] for row in outside],
+        [row["accuracy"] for row in outside],
+        "o",
+        markersize=9,
+        markerfacecolor="none",
+        markeredgecolor=ACCENT,
+        label="beyond chance",
+    )
     axis.text(0.98, 0.03, text, transform=axis.transAxes, ha="right", va="bottom", fontsize=9)
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axis.grid(alpha=0.3)

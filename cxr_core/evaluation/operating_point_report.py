@@ -119,9 +119,10 @@ def who_verdict(judged: dict[str, Any], specificity: float = WHO_SPECIFICITY) ->
     reach = seen["high"] if seen["high"] is not None else seen["value"]
     kept, enough = reach >= entry["point"]["target"], found["value"] >= specificity
     sentence = (
-        f"Tuberculosis is flagged with sensitivity {_text(seen)} and specificity {_text(found)} on {seen['films']} and "
-        f"{found['films']} test films; the least that the WHO asks of a triage test is {WHO_SENSITIVITY:.0%} and "
-        f"{specificity:.0%}: {'reached' if kept and enough else 'not reached'}."
+        f"Of {seen['films']} tuberculosis films {_text(seen)} are flagged, which "
+        f"{'reaches' if seen['value'] >= WHO_SENSITIVITY else 'is consistent with' if kept else 'stays below'} the "
+        f"{WHO_SENSITIVITY:.0%} that the WHO asks of a triage test; of {found['films']} others {_text(found)} are not, "
+        f"{'at' if enough else 'below'} the least specificity of {specificity:.0%}{' or above it' if enough else ''}."
     )
     return {"passed": bool(kept and enough), "sentence": sentence, **about}
 
