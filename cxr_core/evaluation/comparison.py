@@ -129,7 +129,7 @@ class _Area:
         self._about = {"sources": list(sources), "films": films, "groups": groups}
 
     def report(self) -> dict[str, Any]:
-        return {**entry(self.value, self.spread, self.few, ""), **self._about}
+        return {**entry(self.value, self.spread, few=self.few), **self._about}
 
     def minus(self, other: _Area) -> dict[str, Any]:
         return difference_entry(self.value - other.value, self.spread - other.spread, self.few or other.few)

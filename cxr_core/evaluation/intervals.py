@@ -21,7 +21,7 @@ from cxr_core.evaluation.bootstrap import (
 from cxr_core.evaluation.metrics import Metrics, classification_metrics
 from cxr_core.evaluation.weighted import OVERALL, PER_CLASS
 
-__all__ = ["MIN_GROUPS", "Counts", "entry", "exact_interval", "intervals", "why_undefined"]
+__all__ = ["MIN_GROUPS", "Counts", "entry", "exact_interval", "intervals", "undefined"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +29,11 @@ Floats = npt.NDArray[np.float64]
 MIN_GROUPS = 5
 _SHARES = ("precision", "recall", "specificity")  # of films: an exact interval where all or none count
 _RANKS = ("auc", "pr_auc")
-_NEED_CLASSES = ("macro_auc", "macro_pr_auc", "macro_specificity", "mcc", "kappa")
+_NEED_CLASSES = (
+    "macro_precision", "macro_specificity", "macro_f1", "macro_auc", "macro_pr_auc", "mcc", "kappa",
+)  # fmt: skip
+_NEED_INSIDE = ("precision", "recall", "f1", *_RANKS)
+_NEED_OUTSIDE = ("precision", "specificity", "f1", *_RANKS)
 
 
 def intervals(
@@ -141,17 +145,17 @@ class Counts:
         return None
 
 
-def entry(value: float | None, spread: Floats, few: str | None, undefined: str) -> dict[str, Any]:
+def entry(value: float | None, spread: Floats, why_not: str | None = None, few: str | None = None) -> dict[str, Any]:
     """A score with the percentile interval of its resampled values, or why there is none.
 
     Args:
-        value: the score; None where undefined.
-        spread: resampled values.
+        value: the score.
+        spread: its resampled values.
+        why_not: why the score says nothing; None where it says something.
         few: why the groups are too few for an interval; None where they are not.
-        undefined: why there is no value, where there is none.
     """
-    if value is None:
-        return unavailable(undefined)
+    if value is None or why_not:
+        return unavailable(why_not or "it has no value for these films")
     if few:
         return available(value, reason=f"no interval: {few}")
     interval = percentile_interval(spread)
@@ -169,32 +173,47 @@ def exact_interval(share: float, groups: int) -> Interval | None:
     return {"low": bound, "high": 1.0} if share == 1.0 else {"low": 0.0, "high": 1 - bound}
 
 
-def why_undefined(score: str, place: int | None, counts: Counts) -> str:
-    """Why a score has no value for these films."""
+def undefined(value: float | None, score: str, place: int | None, counts: Counts) -> str | None:
+    """Why a score says nothing of these films; None where it says something.
+
+    Precision and F1 of films that are all of one class cannot but be perfect in part, and precision of a class that has
+    no film cannot but be 0: they have a value that says nothing.
+
+    Args:
+        value: the score; None where it has no value.
+        score: its name.
+        place: of the class; None for an overall score.
+        counts: of the films.
+    """
     if not counts.groups:
         return "there is no film"
+    present = [name for name, inside in zip(counts.names, counts.inside, strict=True) if inside]
     if place is None:
-        present = [name for name, inside in zip(counts.names, counts.inside, strict=True) if inside]
         if score in _NEED_CLASSES and len(present) == 1:
             return f"every film is {present[0]}"
-        return "every film was predicted to be of one class" if score == "mcc" else "it is undefined for these films"
+        constant = (
+            "every film was predicted to be of one class" if score == "mcc" else "it has no value for these films"
+        )
+        return constant if value is None else None
     name = counts.names[place]
-    if score == "precision":
-        return f"no film was called {name}"
-    return f"there is no film of {name}" if score != "specificity" and not counts.inside[place] else (
-        f"every film is {name}"
-    )  # fmt: skip
+    if score in _NEED_INSIDE and not counts.inside[place]:
+        return f"there is no film of {name}"
+    if score in _NEED_OUTSIDE and not counts.outside[place]:
+        return f"every film is {name}"
+    if value is not None:
+        return None
+    return f"no film was called {name}" if score == "precision" else "it has no value for these films"
 
 
 def _entry_of(metrics: Metrics, counts: Counts, score: str, place: int | None, spread: Floats) -> dict[str, Any]:
     side: Mapping[str, Any] = metrics if place is None else metrics["per_class"][counts.names[place]]
     value = side[score]
-    if counts.groups > 1 and (score == "accuracy" or (place is not None and score in _SHARES)):
+    why = undefined(value, score, place, counts)
+    if why is None and counts.groups > 1 and (score == "accuracy" or (place is not None and score in _SHARES)):
         behind = counts.groups if place is None else counts.behind(score, place)
-        exact = exact_interval(value, behind) if value is not None else None
-        if exact is not None:
+        if (exact := exact_interval(value, behind)) is not None:
             return available(value, **exact, exact=True)
-    return entry(value, spread, counts.too_few(score, place), why_undefined(score, place, counts))
+    return entry(value, spread, why, counts.too_few(score, place))
 
 
 def _few(groups: int, which: str) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.availability import available, unavailable
 from cxr_core.evaluation.bootstrap import LEVEL, RESAMPLES, percentile_interval, resampled_all
-from cxr_core.evaluation.intervals import Counts, why_undefined
+from cxr_core.evaluation.intervals import Counts, undefined
 from cxr_core.evaluation.metrics import classification_metrics
 from cxr_core.evaluation.weighted import OVERALL, PER_CLASS
 
@@ -63,8 +63,8 @@ def paired_difference(
         sides: list[Mapping[str, Any]] = [m if place is None else m["per_class"][classes[place]] for m in (a, b)]
         values = [side[score] for side in sides]
         for value, count in zip(values, counts, strict=True):
-            if value is None:
-                return unavailable(why_undefined(score, place, count), p_value=None)
+            if why := undefined(value, score, place, count):
+                return unavailable(why, p_value=None)
         spread = (
             spreads_a[0][score] - spreads_b[0][score]
             if place is None

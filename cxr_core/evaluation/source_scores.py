@@ -12,7 +12,7 @@ import pandas as pd
 
 from cxr_core.evaluation.availability import unavailable
 from cxr_core.evaluation.bootstrap import LEVEL, RESAMPLES, Ranking, Resampled, joined, resample_weights
-from cxr_core.evaluation.intervals import Counts, entry, intervals, why_undefined
+from cxr_core.evaluation.intervals import Counts, entry, intervals, undefined
 from cxr_core.evaluation.metrics import Metrics, classification_metrics, named_sources, probabilities_of
 from cxr_core.evaluation.weighted import OVERALL, PER_CLASS, WeightedScores
 
@@ -56,7 +56,7 @@ def macro_over_sources(
 ) -> dict[str, Any]:
     """Mean over the sources of each score inside a source, every source counting the same.
 
-    A source enters the mean of a score where it has a value and enough patient groups behind it
+    A source enters the mean of a score where the score says something and has enough patient groups behind it
     (:data:`~cxr_core.evaluation.intervals.MIN_GROUPS`). All sources are scored on the same resamples of the groups of
     all films, so that a group whose copies lie in several sources is drawn as one.
 
@@ -112,27 +112,24 @@ class _Source:
         return None if ranking is None else float(ranking.auc(np.ones((1, len(self.rows))))[0])
 
     def disease_entry(self, seed: int, resamples: int) -> dict[str, Any]:
-        value, why = self.score("auc", _DISEASE_PLACE)
-        ranking = self.ranking()
-        if ranking is None or why:
-            return entry(value, np.full(1, np.nan), why, why)
+        value, why, few = self.score("auc", _DISEASE_PLACE)
+        ranking = None if why or few else self.ranking()
+        if ranking is None:
+            return entry(value, np.full(1, np.nan), why, few)
         spread = np.concatenate([ranking.auc(weights) for weights in resample_weights(self.groups, seed, resamples)])
-        return entry(value, spread, None, "")
+        return entry(value, spread)
 
-    def score(self, name: str, place: int | None) -> tuple[float | None, str]:
-        """A score and, where it or its interval is not available, why."""
+    def score(self, name: str, place: int | None) -> tuple[float | None, str | None, str | None]:
+        """A score, why it says nothing, and why it has no interval (None where it does and has)."""
         if place == _DISEASE_PLACE:
             if self.diseased is None:
-                return None, f"there is no class {self.normal}"
+                return None, f"there is no class {self.normal}", None
             value, counts, place = self.disease_auc(), self.disease_counts(), 1
         else:
-            side: Mapping[str, Any] = self.metrics if place is None else self.metrics["per_class"][
-                self.counts.names[place]
-            ]  # fmt: skip
+            metrics: Mapping[str, Any] = self.metrics
+            side = metrics if place is None else metrics["per_class"][self.counts.names[place]]
             value, counts = side[name], self.counts
-        if value is None:
-            return None, why_undefined(name, place, counts)
-        return value, counts.too_few(name, place) or ""
+        return value, undefined(value, name, place, counts), counts.too_few(name, place)
 
 
 def _sources(predictions: pd.DataFrame, names: Sequence[str], normal: str) -> list[_Source]:
@@ -183,9 +180,9 @@ def _mean(
     left_out: dict[str, str] = {}
     chosen: list[Floats] = []
     for source, ((overall, per_class), disease) in zip(sources, spreads, strict=True):
-        value, why = source.score(name, place)
-        if value is None or why:
-            left_out[source.name] = why
+        value, why, few = source.score(name, place)
+        if value is None or why or few:
+            left_out[source.name] = str(why or few)
             continue
         values[source.name] = value
         chosen.append(
@@ -194,4 +191,4 @@ def _mean(
     more = {"sources": list(values), "left_out": left_out}
     if len(values) < 2:
         return {**unavailable("fewer than two sources have it"), **more}
-    return {**entry(float(np.mean(list(values.values()))), np.mean(chosen, axis=0), None, ""), **more}
+    return {**entry(float(np.mean(list(values.values()))), np.mean(chosen, axis=0)), **more}

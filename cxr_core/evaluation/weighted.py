@@ -31,10 +31,14 @@ class Ranking:
 
     def __init__(self, positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> None:
         self._order = np.argsort(scores, kind="stable")
-        ordered = np.asarray(scores)[self._order]
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        self._starts = starts if len(starts) < len(ordered) else None  # None: no two films tie
-        self._positive = np.asarray(positive)[self._order].astype(np.float64)
+        ordered, chosen = np.asarray(scores)[self._order], np.asarray(positive, np.bool_)[self._order]
+        first = np.ones(len(ordered), np.bool_)  # of the films of one score, which make one step
+        first[1:] = ordered[1:] != ordered[:-1]
+        step = np.cumsum(first) - 1
+        self._starts = None if first.all() else np.flatnonzero(first)  # None: no two films tie
+        self._positives = self._order[chosen]
+        self._steps, starts = np.unique(step[chosen], return_index=True)  # steps that hold positive films
+        self._positive_starts = None if len(starts) == len(self._positives) else starts
 
     def auc(self, weights: Floats) -> Floats:
         """Area under the ROC curve of each weighting, ties counted half (Hanley and McNeil, Radiology 1982).
@@ -45,8 +49,8 @@ class Ranking:
         Returns:
             (b,) areas; NaN where no film or only films of one kind count.
         """
-        inside, counted = self._steps(weights)
-        return self._auc(inside, counted, np.cumsum(inside, axis=1), np.cumsum(counted, axis=1))
+        inside, found, counted, films, total = self._sums(weights)
+        return self._auc(inside, found, counted, films, total)
 
     def areas(self, weights: Floats) -> tuple[Floats, Floats]:
         """Areas under the ROC curve and under the precision-recall curve of each weighting.
@@ -61,36 +65,41 @@ class Ranking:
         Returns:
             Two arrays (b,).
         """
-        inside, counted = self._steps(weights)
-        found, films = np.cumsum(inside, axis=1), np.cumsum(counted, axis=1)
-        area = self._auc(inside, counted, found, films)
-        positives = found[:, -1:].copy()
+        inside, found, counted, films, total = self._sums(weights)
+        area = self._auc(inside, found, counted, films, total)
+        positives = found[-1].copy() if len(found) else np.zeros_like(total)
         np.subtract(positives, found, out=found)  # from here on: of the films at this threshold or above
         found += inside
-        np.subtract(films[:, -1:].copy(), films, out=films)
+        np.subtract(total, films, out=films)
         films += counted
         np.maximum(films, SMALLEST, out=films)  # no film: inside is 0, so that the quotient counts nothing
         np.divide(found, films, out=found)
-        precision = _ratio(np.einsum("bn,bn->b", inside, found), positives[:, 0])
+        precision = _ratio(np.einsum("nb,nb->b", inside, found), positives)
         return area, np.where(np.isnan(area), np.nan, precision)
 
-    def _steps(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Weight of the positive films and of all films at each distinct score, upwards."""
-        counted = np.take(weights, self._order, axis=1)
-        inside = counted * self._positive
-        if self._starts is not None:
-            counted = np.add.reduceat(counted, self._starts, axis=1)
-            inside = np.add.reduceat(inside, self._starts, axis=1)
-        return inside, counted
+    def _sums(self, weights: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """At each step that holds positive films, upwards: weight of its positives, of all positives so far, of its
+        films, of all films so far, (steps, b) each; and of all films, (b,).
+
+        Films come first: the weightings of one film are one stretch of memory.
+        """
+        flat = weights.T
+        counted, inside = np.take(flat, self._order, axis=0), np.take(flat, self._positives, axis=0)
+        if self._starts is not None and len(counted):
+            counted = np.add.reduceat(counted, self._starts, axis=0)
+        if self._positive_starts is not None:
+            inside = np.add.reduceat(inside, self._positive_starts, axis=0)
+        films = np.cumsum(counted, axis=0)
+        total = films[-1].copy() if len(films) else np.zeros(flat.shape[1])
+        return inside, np.cumsum(inside, axis=0), counted[self._steps], films[self._steps], total
 
     @staticmethod
-    def _auc(inside: Floats, counted: Floats, found: Floats, films: Floats) -> Floats:
-        # Pairs won: each positive against the negatives below it, and half of those beside it. Integers and halves,
-        # so exact in float64; written as three sums because that spares an array of the negatives.
-        total, positives = films[:, -1], found[:, -1]
-        below = np.einsum("bn,bn->b", inside, films) - np.einsum("bn,bn->b", inside, counted) / 2
-        among = positives**2 / 2  # the same sum over the positives alone
-        return _ratio(below - among, positives * (total - positives))
+    def _auc(inside: Floats, found: Floats, counted: Floats, films: Floats, total: Floats) -> Floats:
+        # Pairs won: each positive against the films below it and half of those beside it, less what positives win
+        # against each other. Integers and halves, so exact in float64, without an array of the negatives.
+        positives = found[-1] if len(found) else np.zeros_like(total)
+        won = np.einsum("nb,nb->b", inside, films) - np.einsum("nb,nb->b", inside, counted) / 2
+        return _ratio(won - positives**2 / 2, positives * (total - positives))
 
 
 class WeightedScores:
