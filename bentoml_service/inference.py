@@ -19,7 +19,7 @@ from bentoml_service.security import KeyRing, key_file
 from cxr_core.errors import CxrError
 from cxr_core.release.engine_choice import choose_engine
 from cxr_core.release.engines import usable_cores
-from cxr_core.release.package import MANIFEST, PackageManifest, load_manifest
+from cxr_core.release.package import MANIFEST, PackageManifest, load_manifest, open_parts
 from cxr_core.release.prediction import Outputs, Prediction, Prepared
 from cxr_core.release.predictor import Predictor
 from cxr_core.settings import Settings, load_settings
@@ -93,13 +93,15 @@ class Runtime:
 
         Raises:
             CxrError: no key, no package, a package that is altered, does not fit this code, has other labels than
-                ``CXR_LABELS``, or was not promoted.
+                ``CXR_LABELS``, or was not promoted; or the site's operating points are not of this model.
         """
         self.settings = load_settings()
         self.keys = KeyRing(key_file())
         self.keys.require_some()
         folder = package_folder()
-        require_promoted(folder, load_manifest(folder, expected_labels(self.settings)))
+        manifest = load_manifest(folder, expected_labels(self.settings))
+        require_promoted(folder, manifest)
+        open_parts(folder, manifest, self.settings.service.operating_points)
 
     def start(self) -> None:
         """Check, and load the model.
@@ -124,6 +126,7 @@ class Runtime:
             engine=engine,
             precision=inference.precision,
             labels=expected_labels(self.settings),
+            operating_points=service.operating_points,
         )
         self.limits = self.settings.quality.model_copy(
             update={"min_side": service.min_side, "max_side": service.max_side}

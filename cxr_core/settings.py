@@ -181,7 +181,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise CxrError(f"Setting {field}: {first['msg']} (got {first['input']!r}).") from error
-    root = project_root()
+    root, points = project_root(), settings.service.operating_points
     raw = settings.raw_dir or root / "data" / ("phantom" if settings.profile == "demo" else "raw")
     mlflow = settings.mlflow_uri or f"sqlite:///{root / 'data/mlflow/mlflow.db'}"
     return settings.model_copy(
@@ -193,7 +193,10 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
             "bento_home": _absolute(settings.bento_home, root / "data/bentoml"),
             "label_corrections": settings.label_corrections and settings.label_corrections.expanduser().resolve(),
             "service": settings.service.model_copy(
-                update={"state_dir": _absolute(settings.service.state_dir, root / "data/service")}
+                update={
+                    "state_dir": _absolute(settings.service.state_dir, root / "data/service"),
+                    "operating_points": points and points.expanduser().resolve(),
+                }
             ),
             "mlflow_uri": mlflow,
         }

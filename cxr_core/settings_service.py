@@ -80,6 +80,9 @@ class ServiceSettings(Section):
         "30/minute", description="wrong keys of one client address, before its keys are not looked at; our choice"
     )
     rate_storage: str = Field("", description="where limits are counted: a limits URI such as redis://; default local")
+    operating_points: Path | None = Field(
+        None, description="file of cxr fit-points: this site's thresholds in place of the model package's"
+    )
     cors_origins: tuple[str, ...] = Field((), description="origins of other sites that may call; none by default")
     inference: InferenceSettings = InferenceSettings()
     audit: AuditSettings = AuditSettings()

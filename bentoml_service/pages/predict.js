@@ -1,10 +1,11 @@
 // The predict page: films come in by drop, button, paste or sample; a list keeps their order; one is shown in full.
 
-import { percent } from "/static/answer.js";
 import { alertUser, announce, make, showProblem } from "/static/common.js";
 import { Films } from "/static/films.js";
+import { flagged } from "/static/parts.js";
 import { STATES, makeResult } from "/static/result.js";
 import { hasKey, seconds, watchKey } from "/static/session.js";
+import { percent } from "/static/wording.js";
 
 /** Start the page that is in the document; it ends when `signal` aborts. */
 export function mount(signal) {
@@ -70,9 +71,9 @@ export function mount(signal) {
 
   function stateText({ state, answer, problem }) {
     if (state === "done") {
-      const flags = answer.warnings?.length ?? 0;
-      const flagged = flags ? `, ${flags === 1 ? "1 warning" : `${flags} warnings`}` : "";
-      return `${answer.prediction}, ${percent(answer.confidence)}${flagged}`;
+      const count = answer.warnings?.length ?? 0;
+      const warned = count ? `, ${count === 1 ? "1 warning" : `${count} warnings`}` : "";
+      return `${answer.prediction}, ${percent(answer.confidence)}${flagged(answer) ? ", TB flag" : ""}${warned}`;
     }
     return problem ? `${STATES[state]}: ${problem.detail}` : STATES[state];
   }

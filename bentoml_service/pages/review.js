@@ -1,12 +1,14 @@
 // The review page: flagged cases in a queue, one shown in full, decided by keyboard or pointer.
 
-import { meaningOf, percent, verdict, warning, warnings } from "/static/answer.js";
+import { verdict, warnings } from "/static/answer.js";
 import { alertUser, announce, make, showProblem } from "/static/common.js";
 import { makeDecision, told } from "/static/decision.js";
+import { predictionSet } from "/static/parts.js";
 import { Queue } from "/static/queue.js";
 import { bindShortcuts } from "/static/shortcuts.js";
 import { hasKey, watchKey } from "/static/session.js";
 import { makeViewer } from "/static/viewer.js";
+import { meaningOf, percent, warning } from "/static/wording.js";
 
 /** Start the page that is in the document; it ends when `signal` aborts. */
 export function mount(signal) {
@@ -104,7 +106,7 @@ export function mount(signal) {
     $("next").disabled = index + 1 >= queue.cases.length && queue.complete;
     $("why").replaceChildren(...one.reasons.map((code) => warning(code, messageOf(one, code))));
     const others = one.warnings.filter(({ code }) => !one.reasons.includes(code));
-    $("model-answer").replaceChildren(verdict(one));
+    $("model-answer").replaceChildren(...[verdict(one), predictionSet(one.parts?.prediction_sets)].filter(Boolean));
     $("more-warnings").replaceChildren(...[warnings(others)].filter(Boolean));
     decision.show(one);
     if (focus) {

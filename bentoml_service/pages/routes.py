@@ -31,13 +31,15 @@ PAGE_FILES: dict[str, tuple[str, str]] = {
             "common",
             "decision",
             "films",
-            "queue",
+            "parts",
             "predict",
+            "queue",
             "result",
             "review",
             "session",
             "shortcuts",
             "viewer",
+            "wording",
         )
     },
     **{

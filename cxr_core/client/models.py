@@ -83,7 +83,9 @@ class LocalModel:
 
         self.max_bytes = 1 << 62  # no network in between: what the header of a film says is limited when it is decoded
         self._limits = settings.quality
-        self._predictor: Any = Predictor.load(folder, low_confidence=settings.service.low_confidence)
+        self._predictor: Any = Predictor.load(
+            folder, low_confidence=settings.service.low_confidence, operating_points=settings.service.operating_points
+        )
 
     def identity(self) -> ModelIdentity:
         """The loaded model."""

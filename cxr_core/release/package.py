@@ -31,6 +31,8 @@ from cxr_core.release.manifest import (
     read_manifest,
 )
 from cxr_core.release.parts import PARTS, Part
+from cxr_core.release.parts.calibration import CalibrationPart
+from cxr_core.release.parts.operating_points import OperatingPointsPart
 
 __all__ = [
     "MANIFEST",
@@ -161,11 +163,16 @@ def load_manifest(folder: Path, labels: Sequence[str] | None = None) -> PackageM
     return manifest
 
 
-def open_parts(folder: Path, manifest: PackageManifest) -> dict[str, Part]:
+def open_parts(folder: Path, manifest: PackageManifest, operating_points: Path | None = None) -> dict[str, Part]:
     """The optional parts of a package by name, loaded.
 
     A part that this code does not know is left alone, with a warning: what would change the meaning of the others
     raises the format instead.
+
+    Args:
+        folder: the package.
+        manifest: its manifest.
+        operating_points: a site's own thresholds, in place of the package's.
 
     Raises:
         CxrError: a part is damaged or does not fit the package.
@@ -177,6 +184,10 @@ def open_parts(folder: Path, manifest: PackageManifest) -> dict[str, Part]:
             parts[name] = PARTS[name].read(open_file(file), open_file, manifest)
         else:
             _logger.warning("%s has a part %s, which this version does not know and does not use.", folder, name)
+    if operating_points is not None:
+        calibration = parts.get(CalibrationPart.name)
+        temperature = calibration.scaling.temperature if isinstance(calibration, CalibrationPart) else 1.0
+        parts[OperatingPointsPart.name] = OperatingPointsPart.of_site(operating_points, manifest, temperature)
     return parts
 
 

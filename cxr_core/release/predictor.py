@@ -85,6 +85,7 @@ class Predictor:
         engine: str = OnnxRuntimeEngine.name,
         precision: str = "fp32",
         labels: tuple[str, ...] | None = None,
+        operating_points: Path | None = None,
     ) -> Predictor:
         """Verify a package, load its network and its parts.
 
@@ -96,13 +97,14 @@ class Predictor:
             engine: name in :data:`~cxr_core.release.engines.ENGINES`.
             precision: ``fp32``, or ``int8`` for the quantised network of the part ``int8``.
             labels: the label order that the caller relies on; ``None`` accepts any.
+            operating_points: a site's own thresholds, in place of the package's.
 
         Raises:
             CxrError: as :func:`load_manifest`; the network or a part is not one of ours; the package has no network
                 of that precision; or the engine computes other logits, see :func:`check_engine`.
         """
         manifest = load_manifest(folder, labels)
-        parts = open_parts(folder, manifest)
+        parts = open_parts(folder, manifest, operating_points)
         network = network_of(folder, manifest, parts, precision)
         if precision != "fp32" and engine != OnnxRuntimeEngine.name:
             raise CxrError(

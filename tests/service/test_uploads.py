@@ -18,6 +18,7 @@ from bentoml_service.uploads import Upload, Uploads, read_upload, read_uploads, 
 from cxr_core.errors import ImageRejected
 from cxr_core.imaging.advice import ADVICE
 from cxr_core.imaging.quality import RULES
+from cxr_core.release.parts import PARTS
 from cxr_core.settings_service import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
@@ -260,7 +261,8 @@ def test_the_page_lists_exactly_the_refusals_that_the_code_has():
 
 
 def test_the_page_lists_exactly_the_advice_that_the_code_has():
-    codes = {*ADVICE, *(rule.code for rule in RULES), "low_confidence"}
+    of_parts = {code for part in PARTS.values() for code in part.advice_codes}
+    codes = {*ADVICE, *(rule.code for rule in RULES), "low_confidence", *of_parts}
     assert listed("Advice") == {(code, "200") for code in codes}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cxr_core.evaluation.operating_points_record import Measured, OperatingPoint, OperatingPoints
+from cxr_core.evaluation.prediction_sets import ClassQuantile, PredictionSets
+from cxr_core.evaluation.temperature import TemperatureScaling
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.release.gate import Comparison, Evidence, GateFacts, evaluate_gate
 from cxr_core.release.package import PackageManifest, write_package
+from cxr_core.release.parts.calibration import CALIBRATION_FILE
 from cxr_core.release.parts.explain import EXPLAIN_FILE, FRAGMENT, MAPS, ExplainRecord
+from cxr_core.release.parts.operating_points import POINTS_FILE
+from cxr_core.release.parts.prediction_sets import SETS_FILE
 from cxr_core.settings_sections import GateSettings
 
 LABELS = ("Normal", "Pneumonia", "Tuberculosis")
@@ -108,7 +114,49 @@ def write_tiny_package(folder: Path, macro_f1: float = 0.9, **changes: Any) -> P
     return write_package(folder, **{**arguments, **changes})
 
 
-def write_explaining_package(folder: Path) -> PackageManifest:
+def calibration_part(temperature: float = 1.5, **changes: Any) -> dict[str, bytes]:
+    """Files of the part ``calibration``."""
+    scaling = TemperatureScaling(**{"temperature": temperature, "films": 60, "groups": 50, **changes})
+    return {CALIBRATION_FILE: scaling.model_dump_json().encode()}
+
+
+def points_part(threshold: float = 0.2, temperature: float = 1.5, **changes: Any) -> dict[str, bytes]:
+    """Files of the part ``operating_points``: the TB flag at ``threshold``, and one point that cannot be had."""
+    share = Measured(value=0.92, low=0.8, high=0.98)
+    about = {"films": 60, "label": "Tuberculosis", "label_index": 2, "positives": 20}
+    points = (
+        OperatingPoint(
+            name="tb_sensitivity_90", rule="sensitivity", target=0.9, threshold=threshold, sensitivity=share,
+            specificity=Measured(value=0.75, low=0.6, high=0.85), **about,
+        ),
+        OperatingPoint(name="youden_Tuberculosis", rule="youden", threshold=0.5, sensitivity=share, **about),
+        OperatingPoint(name="youden_Normal", rule="youden", **{**about, "label": "Normal", "label_index": 0},
+                       reason="4 films of Normal; 10 or more are needed"),
+    )  # fmt: skip
+    values: dict[str, Any] = {
+        "labels": LABELS, "temperature": temperature, "films": 60, "groups": 50, "level": 0.95, "resamples": 100,
+        "per_class": dict.fromkeys(LABELS, 20), "seed": 0, "points": points,
+    }  # fmt: skip
+    return {POINTS_FILE: OperatingPoints.sealed(**{**values, **changes}).content}
+
+
+def sets_part(quantiles: Sequence[float | None] = (0.5, 0.55, 0.65), quantile: float | None = 0.6) -> dict[str, bytes]:
+    """Files of the part ``prediction_sets``: the quantile of each class, and the one over all films."""
+    classes = tuple(
+        ClassQuantile(label=label, quantile=one, reason="" if one else "too few", films=20, groups=18)
+        for label, one in zip(LABELS, quantiles, strict=True)
+    )
+    record = PredictionSets(level=0.9, quantile=quantile, films=60, groups=50, classes=classes)
+    return {SETS_FILE: record.model_dump_json().encode()}
+
+
+def trust_parts(**changes: Any) -> dict[str, dict[str, bytes]]:
+    """The parts that make answers calibrated, flagged and set-valued."""
+    return {"calibration": calibration_part(), "operating_points": points_part(), "prediction_sets": sets_part(),
+            **changes}  # fmt: skip
+
+
+def write_explaining_package(folder: Path, parts: Mapping[str, Mapping[str, bytes]] | None = None) -> PackageManifest:
     """The tiny package with heat maps: the head's weights applied to each position of the map that is pooled."""
     network = onnx.load_from_string(tiny_onnx().replace(b"maps", b"conv"))  # the part needs the name
     head = next(numpy_helper.to_array(array) for array in network.graph.initializer if array.name == "weight")
@@ -118,4 +166,4 @@ def write_explaining_package(folder: Path) -> PackageManifest:
     fragment.graph.output.append(helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["n", len(head), 14, 14]))
     record = ExplainRecord(method="class activation", layer="active", network=FRAGMENT, films=1, max_abs_difference=0)
     part = {EXPLAIN_FILE: record.model_dump_json().encode(), FRAGMENT: fragment.SerializeToString()}
-    return write_tiny_package(folder, onnx_bytes=network.SerializeToString(), parts={"explain": part})
+    return write_tiny_package(folder, onnx_bytes=network.SerializeToString(), parts={"explain": part, **(parts or {})})
