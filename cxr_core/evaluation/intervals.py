@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 # Four groups have 35 different resamples, five have 126: the outer 2.5 % on each side need at least 1 / .025 = 40.
 MIN_GROUPS = 5
+_NO_VALUE = "it has no value for these films"
 _SHARES = ("precision", "recall", "specificity")  # of films: an exact interval where all or none count
 _RANKS = ("auc", "pr_auc")
 _NEED_CLASSES = (
@@ -145,17 +146,22 @@ class Counts:
         return None
 
 
-def entry(value: float | None, spread: Floats, why_not: str | None = None, few: str | None = None) -> dict[str, Any]:
+def entry(
+    value: float | None,
+    spread: Floats,
+    few: str | None = None,
+    why_not: str | None = None,
+) -> dict[str, Any]:
     """A score with the percentile interval of its resampled values, or why there is none.
 
     Args:
-        value: the score.
+        value: the score; None where it says nothing.
         spread: its resampled values.
-        why_not: why the score says nothing; None where it says something.
         few: why the groups are too few for an interval; None where they are not.
+        why_not: why there is no value, where there is none.
     """
-    if value is None or why_not:
-        return unavailable(why_not or "it has no value for these films")
+    if value is None:
+        return unavailable(why_not or _NO_VALUE)
     if few:
         return available(value, reason=f"no interval: {few}")
     interval = percentile_interval(spread)
@@ -191,9 +197,7 @@ def undefined(value: float | None, score: str, place: int | None, counts: Counts
     if place is None:
         if score in _NEED_CLASSES and len(present) == 1:
             return f"every film is {present[0]}"
-        constant = (
-            "every film was predicted to be of one class" if score == "mcc" else "it has no value for these films"
-        )
+        constant = "every film was predicted to be of one class" if score == "mcc" else _NO_VALUE
         return constant if value is None else None
     name = counts.names[place]
     if score in _NEED_INSIDE and not counts.inside[place]:
@@ -202,7 +206,7 @@ def undefined(value: float | None, score: str, place: int | None, counts: Counts
         return f"every film is {name}"
     if value is not None:
         return None
-    return f"no film was called {name}" if score == "precision" else "it has no value for these films"
+    return f"no film was called {name}" if score == "precision" else _NO_VALUE
 
 
 def _entry_of(metrics: Metrics, counts: Counts, score: str, place: int | None, spread: Floats) -> dict[str, Any]:
@@ -213,7 +217,7 @@ def _entry_of(metrics: Metrics, counts: Counts, score: str, place: int | None, s
         behind = counts.groups if place is None else counts.behind(score, place)
         if (exact := exact_interval(value, behind)) is not None:
             return available(value, **exact, exact=True)
-    return entry(value, spread, why, counts.too_few(score, place))
+    return entry(None if why else value, spread, counts.too_few(score, place), why)
 
 
 def _few(groups: int, which: str) -> str:

@@ -115,7 +115,7 @@ class _Source:
         value, why, few = self.score("auc", _DISEASE_PLACE)
         ranking = None if why or few else self.ranking()
         if ranking is None:
-            return entry(value, np.full(1, np.nan), why, few)
+            return entry(None if why else value, np.full(1, np.nan), few, why)
         spread = np.concatenate([ranking.auc(weights) for weights in resample_weights(self.groups, seed, resamples)])
         return entry(value, spread)
 
