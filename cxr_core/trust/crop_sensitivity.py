@@ -38,7 +38,7 @@ def crop_sensitivity(
 
     Args:
         predict: frames to logits (n, k), in the order of the frames.
-        centred: (n, k) logits of the frames as they are, or the logarithm of their probabilities.
+        centred: (n, k) logits of the frames as they are.
         labelled: the films; their keys draw the directions.
         groups: n group names.
         names: k class names.

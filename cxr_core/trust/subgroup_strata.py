@@ -77,8 +77,8 @@ DIMENSIONS: tuple[Dimension, ...] = (
     Dimension("exposure", "exposure by the quality rules", _exposure),
     Dimension("mean_grey", "mean grey level", lambda films: films["mean"], "", 0),
     Dimension("aspect", "width / height", lambda films: films["width"].astype("Float64") / films["height"], "", 2),
-    Dimension("sharpness", "variance of the Laplacian", lambda films: films["sharpness"], "", 0),
-    Dimension("edge_density", "share of edge pixels", lambda films: films["edge_density"], "", 3),
+    Dimension("sharpness", "sharpness (variance of the Laplacian)", lambda films: films["sharpness"], "", 0),
+    Dimension("edge_density", "edge density (share of edge pixels)", lambda films: films["edge_density"], "", 3),
     Dimension("patient", "films of the patient", _repeated),
 )
 
