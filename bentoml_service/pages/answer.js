@@ -28,15 +28,18 @@ export function bars(probabilities, chosen, point = null) {
   return make("ul", { class: "bars", "aria-label": "Probabilities" }, ...rows);
 }
 
-/** Prediction, confidence and probabilities: what an answer and a case have in common. */
-export function verdict(answer, heading = "h3") {
+/**
+ * Prediction, confidence and probabilities: what an answer and a case have in common.
+ * @param {boolean} alone whether nothing else on the page tells of the TB flag
+ */
+export function verdict(answer, alone = false) {
   return make(
     "div",
     { class: "verdict" },
-    make(heading, { class: "prediction" }, answer.prediction),
+    make("h3", { class: "prediction" }, answer.prediction),
     make("p", {}, `Confidence ${percent(answer.confidence)}`),
     bars(answer.probabilities, answer.prediction, screening(answer)),
-    legend(answer),
+    legend(answer, alone),
   );
 }
 

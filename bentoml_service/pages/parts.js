@@ -35,20 +35,25 @@ function standing({ label, probability, threshold, flagged: reached }) {
 
 const glued = (text) => text.replaceAll(" %", "\u00a0%");  // no line ends between a number and its sign
 
-/** What stands below the probabilities: the mark on a bar in words, and how they were calibrated. */
-export function legend(answer) {
+/**
+ * What stands below the probabilities: the mark on a bar in words, and how they were calibrated.
+ * @param {boolean} alone whether nothing else on the page tells of the TB flag
+ */
+export function legend(answer, alone) {
   const point = screening(answer);
   const calibration = answer.parts?.calibration;
   const lines = [];
-  if (point) {
+  if (point && point.flagged && alone) {
+    lines.push(make("p", { class: "flagged" }, make("strong", {}, "TB flag: "), standing(point)));
+  } else if (point) {
     const mark = glued(`The mark is the threshold of the TB flag, ${percent(point.threshold)}.`);
-    lines.push(point.flagged ? mark : `No TB flag: ${standing(point)}`);
+    lines.push(make("p", { class: "small" }, point.flagged ? mark : `No TB flag: ${standing(point)}`));
   }
   if (calibration) {
     const how = `Calibrated on ${calibration.films} films (temperature ${number(calibration.temperature)}).`;
-    lines.push(calibration.fitted === false ? "Not calibrated: too few films to calibrate on." : how);
+    lines.push(make("p", { class: "small" }, calibration.fitted ? how : "Not calibrated: the films did not decide a temperature."));
   }
-  return lines.length ? make("div", { class: "legend" }, ...lines.map((line) => make("p", { class: "small" }, line))) : null;
+  return lines.length ? make("div", { class: "legend" }, ...lines) : null;
 }
 
 /** The labels that the true one is among at the promised level; null where the model has no sets. */

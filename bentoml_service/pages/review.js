@@ -106,7 +106,7 @@ export function mount(signal) {
     $("next").disabled = index + 1 >= queue.cases.length && queue.complete;
     $("why").replaceChildren(...one.reasons.map((code) => warning(code, messageOf(one, code))));
     const others = one.warnings.filter(({ code }) => !one.reasons.includes(code));
-    $("model-answer").replaceChildren(...[verdict(one), predictionSet(one.parts?.prediction_sets)].filter(Boolean));
+    $("model-answer").replaceChildren(...[verdict(one, true), predictionSet(one.parts?.prediction_sets)].filter(Boolean));
     $("more-warnings").replaceChildren(...[warnings(others)].filter(Boolean));
     decision.show(one);
     if (focus) {

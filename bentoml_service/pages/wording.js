@@ -19,6 +19,8 @@ const MEANINGS = {
   empty_set: ["No label fits", "The film may be unlike those that the model knows."],
 };
 
+const GRAVE = ["not_a_chest_film"];  // nothing else that is said of the film matters then
+
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 /** `low_contrast` to `Low contrast`. */
@@ -38,7 +40,8 @@ export function explained(code, message = "") {
 }
 
 /** One warning or reason as a list item. */
-export const warning = (code, message = "") => make("li", {}, ...explained(code, message));
+export const warning = (code, message = "") =>
+  make("li", { class: GRAVE.includes(code) ? "stop" : null }, ...explained(code, message));
 
 /** A part of an answer under its heading. */
 export function block(name, ...children) {
