@@ -11,15 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loading import load
 from PIL import Image
 
 from bentoml_service.inference import Runtime
 from bentoml_service.problems import RequestError
 from cxr_core.dataset.frames import ArrayFrames, LabelledFrames
 from cxr_core.errors import CxrError, ImageRejected
+from cxr_core.evaluation.operating_points_record import read_operating_points
+from cxr_core.evaluation.prediction_sets import PredictionSets
+from cxr_core.evaluation.temperature import TemperatureScaling
 from cxr_core.imaging.decode import decode
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.release.engines import available_engines
+from cxr_core.release.parts.calibration import CALIBRATION_FILE
+from cxr_core.release.parts.operating_points import POINTS_FILE
+from cxr_core.release.parts.prediction_sets import SETS_FILE
 from cxr_core.settings_sections import ModelSettings, QualitySettings
 
 LABELS = ("Normal", "Pneumonia", "Tuberculosis")
@@ -54,7 +61,16 @@ def tell_apart(model: Any, frames: np.ndarray) -> None:
 
 
 @pytest.fixture(scope="module")
-def real_package(tmp_path_factory: pytest.TempPathFactory, write_tiny_package: Callable[..., Any]) -> tuple[Path, Any]:
+def records() -> dict[str, bytes]:
+    """What earlier assets wrote for the parts: temperature, operating points, prediction sets."""
+    parts = load("core/release/tiny_package.py").trust_parts()
+    return {file: content for files in parts.values() for file, content in files.items()}
+
+
+@pytest.fixture(scope="module")
+def real_package(
+    tmp_path_factory: pytest.TempPathFactory, write_tiny_package: Callable[..., Any], records: dict[str, bytes]
+) -> tuple[Path, Any]:
     """A package with all parts, made by the pipeline's own code from a network with random weights; and the network."""
     from cxr_core.modelling.export import export_onnx
     from cxr_core.modelling.network import build_classifier
@@ -65,7 +81,9 @@ def real_package(tmp_path_factory: pytest.TempPathFactory, write_tiny_package: C
     tell_apart(model, frames)
     films = LabelledFrames(ArrayFrames(frames), np.arange(24) % 3, [str(row) for row in range(24)])
     exported = export_onnx(model, PREPROCESSING.tensor(frames[:4]))
-    parts = make_parts(model, exported.data, films, films, films.keys, PREPROCESSING, LABELS, 0, resamples=50)
+    parts = make_parts(
+        model, exported.data, films, films, films.keys, PREPROCESSING, LABELS, 0, resamples=50, records=records
+    )
     folder = tmp_path_factory.mktemp("real") / "model"
     write_tiny_package(
         folder,
@@ -104,14 +122,15 @@ def started(
 
 @pytest.mark.parametrize("engine", available_engines())
 def test_a_thousand_mixed_requests_equal_the_pipelines_evaluation_of_the_same_films(
-    real_package: tuple[Path, Any], started: Start, engine: str
+    real_package: tuple[Path, Any], records: dict[str, bytes], started: Start, engine: str
 ) -> None:
-    from cxr_core.evaluation.predict import predict_logits, softmax
+    from cxr_core.evaluation.predict import predict_logits
 
     folder, model = real_package
     films = [a_film(seed) for seed in range(100, 140)]
     frames = np.stack([PREPROCESSING.frame(decode(data, QualitySettings()).grey) for data in films])
-    expected = softmax(predict_logits(model, ArrayFrames(frames), PREPROCESSING))
+    scaling = TemperatureScaling.model_validate_json(records[CALIBRATION_FILE])
+    expected = scaling.probabilities(predict_logits(model, ArrayFrames(frames), PREPROCESSING))
     runtime = started(folder, INFERENCE__ENGINE=engine, INFERENCE__QUEUE="2000", INFERENCE__PATIENCE_MS="600000")
     assert runtime.predictor is not None
     assert runtime.predictor.engine == engine
@@ -143,6 +162,53 @@ def test_a_thousand_mixed_requests_equal_the_pipelines_evaluation_of_the_same_fi
     assert len(set(sizes)) > 3
     assert len(np.unique(expected.round(2), axis=0)) > 30  # the network tells the films apart
     assert runtime.batcher.inside == 0
+
+
+def test_sets_and_flags_are_the_pipelines_own(
+    real_package: tuple[Path, Any], records: dict[str, bytes], started: Start
+) -> None:
+    from cxr_core.evaluation.predict import predict_logits, softmax
+
+    folder, model = real_package
+    films = [a_film(seed) for seed in range(200, 230)]
+    frames = np.stack([PREPROCESSING.frame(decode(data, QualitySettings()).grey) for data in films])
+    logits = predict_logits(model, ArrayFrames(frames), PREPROCESSING)
+    calibrated = TemperatureScaling.model_validate_json(records[CALIBRATION_FILE]).probabilities(logits)
+    sets = PredictionSets.model_validate_json(records[SETS_FILE])
+    members = {name: sets.sets(softmax(logits), name == "labels") for name in ("labels", "marginal")}
+    point = read_operating_points(records[POINTS_FILE]).point("tb_sensitivity_90")
+    assert point is not None
+    runtime = started(folder)
+    found = [prediction for prediction, _ in asyncio.run(runtime.predict_all(films))]  # type: ignore[misc]
+    for row, prediction in enumerate(found):
+        said = prediction.parts
+        at_90 = said["operating_points"]["tb_sensitivity_90"]
+        assert at_90["probability"] == pytest.approx(calibrated[row, 2], abs=1e-4)
+        assert at_90["flagged"] == point.flags(calibrated)[row]
+        for name, member in members.items():
+            expected = [label for label, inside in zip(LABELS, member[row], strict=True) if inside]
+            assert said["prediction_sets"][name] == expected
+        codes = {warning.code for warning in prediction.warnings}
+        size = int(members["labels"][row].sum())
+        assert codes & {"empty_set", "several_labels"} == {0: {"empty_set"}, 1: set()}.get(size, {"several_labels"})
+        assert ("tb_flag" in codes) == (at_90["flagged"] and prediction.label != "Tuberculosis")
+    assert {bool(flag) for flag in point.flags(calibrated)} == {True, False}
+    assert len({int(size) for size in members["labels"].sum(axis=1)}) > 1
+
+
+def test_a_sites_own_points_are_served_and_those_of_another_model_are_refused_at_start(
+    real_package: tuple[Path, Any], records: dict[str, bytes], started: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "points.json").write_bytes(load("core/release/tiny_package.py").points_part(0.99)[POINTS_FILE])
+    runtime = started(real_package[0], OPERATING_POINTS=str(tmp_path / "points.json"))
+    found, _ = asyncio.run(runtime.predict(a_film(3)))
+    assert found.parts["operating_points"]["tb_sensitivity_90"]["threshold"] == 0.99
+    assert runtime.loaded().parts_summary()["operating_points"]["source"] == "site"
+    (tmp_path / "points.json").write_bytes(
+        load("core/release/tiny_package.py").points_part(0.99, temperature=3.0)[POINTS_FILE]
+    )
+    with pytest.raises(CxrError, match=r"points\.json \(service\.operating_points\), field temperature: 3 but"):
+        runtime.check()  # in the parent process, before any worker is started
 
 
 def test_a_request_of_several_films_keeps_their_order_and_says_which_could_not_be_used(started: Start) -> None:
@@ -227,7 +293,8 @@ def test_the_8_bit_network_is_served_where_asked_for_and_its_answers_say_what_it
     exact = asyncio.run(started(real_package[0]).predict(a_film(3)))[0]
     runtime = started(real_package[0], INFERENCE__PRECISION="int8", INFERENCE__ENGINE="auto")
     rounded = asyncio.run(runtime.predict(a_film(3)))[0]
-    assert exact.parts == {}
+    assert "int8" not in exact.parts
+    assert rounded.parts["calibration"] == exact.parts["calibration"]
     cost = rounded.parts["int8"]
     assert 0 < cost["mean_probability_change"] <= cost["max_probability_change"]
     assert rounded.probabilities != exact.probabilities
