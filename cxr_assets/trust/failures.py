@@ -1,6 +1,7 @@
 """Failure modes: which errors, how many, on which films, and what those films have in common (report 6.2)."""
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
@@ -20,8 +21,8 @@ _WORST = ["image_id", "label", "predicted", "confidence", "label_probability", "
     deps=["pixel_cache"],
     kinds={"scipy", "matplotlib"},
     **versioned(1, _SETTINGS, *_SECTIONS),
-    description="False positives and negatives, confusion pairs, the most confidently wrong test films, and what errors "
-    "go with inside a class: quality, flags, source (report 6.2).",
+    description="False positives and negatives, confusion pairs, the most confidently wrong test films, and what "
+    "errors go with inside a class: quality, flags, source (report 6.2).",
 )
 def failure_report(
     settings: SettingsResource, store: StoreResource, predictions: Artefact, image_index: Artefact, splits: Artefact
@@ -42,9 +43,10 @@ def failure_report(
     dealt = shelf.read_table(splits, ["image_id", "sha256"]).set_index("image_id")["sha256"]
     worst = report["worst"]
     cached = pixel_cache(now).frames([dealt[film["image_id"]] for film in worst])
+    frames = cached.take(np.arange(len(worst)))
     figures = {
         "confusion_pairs": png_bytes(pairs_figure(report)),
-        "worst_films": png_bytes(contact_sheet(worst, cached)),
+        "worst_films": png_bytes(contact_sheet(worst, frames)),
         "associations": png_bytes(association_figure(report)),
     }
     films = pd.DataFrame(worst, columns=_WORST)

@@ -21,8 +21,8 @@ _SECTIONS = ("subgroups", "evaluation", "labels", "split", "preprocessing")
     deps=["pixel_cache"],
     kinds={"pytorch", "matplotlib"},
     **versioned(1, _SETTINGS, *_SECTIONS),
-    description="Test scores by resolution, source, exposure, shape, sharpness and patient: gaps to the rest at the same "
-    "mix of classes, with intervals, permutation over groups and Holm's correction; recall beside class size; "
+    description="Test scores by resolution, source, exposure, shape, sharpness and patient: gaps to the rest at the "
+    "same mix of classes, with intervals, permutation over groups and Holm's correction; recall beside class size; "
     "predictions on shifted and cropped frames (report 6.3).",
 )
 def subgroup_report(
