@@ -14,6 +14,7 @@ import click
 from cxr_core import NOTICE, __version__
 from cxr_core.commands import OneSentence
 from cxr_core.predict_command import predict
+from cxr_core.site_points_command import fit_points
 
 if TYPE_CHECKING:
     from cxr_core.settings import Settings
@@ -134,3 +135,4 @@ def models(as_json: bool) -> None:
 
 
 main.add_command(predict)
+main.add_command(fit_points)
