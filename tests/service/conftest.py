@@ -31,9 +31,10 @@ def package(tmp_path_factory: pytest.TempPathFactory, write_tiny_package: Callab
 
 @pytest.fixture(scope="session")
 def explaining_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package with heat maps."""
+    """A package with heat maps, temperature, operating points and prediction sets."""
     folder = tmp_path_factory.mktemp("explaining") / "model"
-    load("core/release/tiny_package.py").write_explaining_package(folder)
+    tiny = load("core/release/tiny_package.py")
+    tiny.write_explaining_package(folder, tiny.trust_parts())
     return folder
 
 

@@ -105,6 +105,21 @@ def test_an_answer_says_everything_that_is_promised(ask: Any, explaining_package
     assert body["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
     assert body["uncertainty"] == pytest.approx(expected.uncertainty.model_dump(), abs=1e-6)
     assert body["notice"] == NOTICE
+    assert body["warnings"] == [warning.model_dump() for warning in expected.warnings]
+    assert set(body["parts"]) == set(expected.parts) == {"calibration", "operating_points", "prediction_sets"}
+    assert body["parts"]["calibration"] == expected.parts["calibration"]
+    assert body["parts"]["prediction_sets"] == expected.parts["prediction_sets"]
+    for name, point in expected.parts["operating_points"].items():
+        assert body["parts"]["operating_points"][name] == pytest.approx(point, abs=1e-6)
+
+
+def test_the_model_says_which_temperature_points_and_sets_are_in_force(ask: Any, explaining_package: Path) -> None:
+    parts = ask("technician", "GET", "/model").json()["parts"]
+    assert parts == json.loads(json.dumps(Predictor.load(explaining_package).parts_summary()))
+    assert parts["calibration"]["temperature"] == 1.5
+    assert parts["operating_points"]["source"] == "model package"
+    assert parts["operating_points"]["points"]["tb_sensitivity_90"]["threshold"] == 0.2
+    assert parts["prediction_sets"]["level"] == 0.9
 
 
 def test_a_batch_keeps_the_order_and_each_file_has_its_own_answer(ask: Any, explaining_package: Path) -> None:
@@ -176,7 +191,9 @@ def test_a_flagged_film_waits_for_a_reader_who_decides(ask: Any, pair: Server) -
     assert case
     assert {warning["code"] for warning in said["warnings"]} >= {"under_exposed"}
     listed = ask("radiologist", "GET", "/review/cases").json()
-    assert case in [found["id"] for found in listed["cases"]]
+    kept = next(found for found in listed["cases"] if found["id"] == case)
+    assert kept["parts"] == said["parts"]
+    assert kept["reasons"] == [warning["code"] for warning in said["warnings"]]
     film = ask("radiologist", "GET", f"/review/cases/{case}/film")
     assert (film.status_code, film.headers["content-type"]) == (200, "image/png")
     decision = {"action": "correct", "label": "Tuberculosis", "comment": CANARY}
@@ -234,6 +251,14 @@ def test_openapi_describes_the_routes_that_need_a_key(ask: Any) -> None:
             assert operation["summary"]
     assert json.dumps(document).count("#/components/schemas/Problem") > 5
     assert document["paths"]["/predict"]["post"]["security"]
+    for schema in ("PredictAnswer", "CaseAnswer"):
+        parts = document["components"]["schemas"][schema]["properties"]["parts"]
+        assert "$ref" not in json.dumps(parts)
+        said = parts["properties"]
+        assert set(said["calibration"]["properties"]) >= {"method", "temperature", "films"}
+        point = said["operating_points"]["additionalProperties"]["properties"]
+        assert set(point) >= {"label", "threshold", "probability", "flagged"}
+        assert set(said["prediction_sets"]["properties"]) == {"level", "labels", "kind", "marginal"}
 
 
 def test_no_request_of_this_module_was_answered_with_a_server_error(pair: Server, ask: Any) -> None:
