@@ -166,9 +166,9 @@ def clustered_ratios(
         if value is not None and name not in unbounded:
             whole = float(round(value))
             value = whole if abs(value - whole) < _ROUNDING else value
-            exact = exact_interval(value, concerned)
+            exact = exact_interval(value, concerned) if concerned >= MIN_GROUPS else None
         few = f"{concerned} patient groups, at least {MIN_GROUPS} are needed" if concerned < MIN_GROUPS else None
-        found[name] = entry(value, spread[:, place], few, "there is no such film")
+        found[name] = entry(value, spread[:, place], why_not=None if value is not None else "no such film", few=few)
         if exact is not None:
             found[name] = {"value": value, **exact, "exact": True}
     return found

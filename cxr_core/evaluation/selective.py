@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.dropout import entropy
 
-__all__ = ["MEASURES", "Ordering", "perfect_area", "uncertainty_measures"]
+__all__ = ["MEASURES", "Ordering", "Weighed", "perfect_area", "uncertainty_measures"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,7 +29,7 @@ MEASURES: Mapping[str, str] = {
 
 
 class Ordering:
-    """Films from the most to the least certain, for many weightings of them at once.
+    """Films from the most to the least certain.
 
     Args:
         uncertainty: (n,), finite; larger for less certain.
@@ -42,80 +42,98 @@ class Ordering:
         values = np.asarray(uncertainty, np.float64)
         if not np.isfinite(values).all():
             raise CxrError("Some uncertainties are no numbers: materialise predictions and embeddings again.")
-        self._order = np.argsort(values, kind="stable")
-        ordered = values[self._order]
+        self.order = np.argsort(values, kind="stable")
+        ordered = values[self.order]
         fresh = np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(values) else np.zeros(0, bool)
-        self._starts = np.flatnonzero(fresh)
-        self._step = np.cumsum(fresh) - 1  # which step of equal uncertainty each ordered film belongs to
+        self.starts = np.flatnonzero(fresh)
+        self.step = np.cumsum(fresh) - 1  # which step of equal uncertainty each ordered film belongs to
 
-    def area(self, weights: Floats, wrong: npt.NDArray[np.bool_]) -> Floats:
-        """Area under the risk-coverage curve: mean over i = 1..n of the error rate among the i most certain films.
+    def weigh(self, weights: Floats, wrong: npt.NDArray[np.bool_]) -> Weighed:
+        """The ordering for many weightings of the films at once.
 
         Args:
             weights: (b, n) how often each film counts, whole numbers >= 0.
             wrong: (n,) whether the prediction is.
+        """
+        return Weighed(self, weights, wrong)
+
+
+class Weighed:
+    """An ordering of films that count several times or not at all; see :meth:`Ordering.weigh`."""
+
+    def __init__(self, ordering: Ordering, weights: Floats, wrong: npt.NDArray[np.bool_]) -> None:
+        self._ordering = ordering
+        self._weights = np.take(weights, ordering.order, axis=1)
+        self._films = self._steps(self._weights)
+        self._errors = self._steps(self._weights * np.asarray(wrong, np.float64)[ordering.order])
+        self._upto = np.cumsum(self._films, axis=1)
+
+    def area(self) -> Floats:
+        """Area under the risk-coverage curve: mean over i = 1..n of the error rate among the i most certain films.
 
         Returns:
             (b,); NaN where no film counts.
         """
-        films, errors = self._steps(weights), self._steps(weights * wrong)
-        total = films.sum(axis=1)
-        upto = np.cumsum(films, axis=1)
-        before = upto - films
-        earlier = np.cumsum(errors, axis=1) - errors
+        films, errors, upto = self._films, self._errors, self._upto
+        before, earlier = upto - films, np.cumsum(errors, axis=1) - errors
         # Within a step of m films and e errors behind N films and E errors the sum over i of (E + i e/m) / (N + i) is
         # (E - N e/m) (H(N + m) - H(N)) + e, H the harmonic numbers.
-        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(total.max(initial=0)) + 1))])
+        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(upto.max(initial=0)) + 1))])
         rise = harmonic[upto.astype(np.intp)] - harmonic[before.astype(np.intp)]
         rate = _ratio(errors, films, 0.0)
-        return _ratio(((earlier - before * rate) * rise + errors).sum(axis=1), total)
+        return _ratio(((earlier - before * rate) * rise + errors).sum(axis=1), upto[:, -1])
 
-    def risks(self, weights: Floats, wrong: npt.NDArray[np.bool_], coverages: Floats) -> Floats:
+    def risks(self, coverages: Floats) -> Floats:
         """Error rate among the most certain films.
 
         Args:
-            weights, wrong: as :meth:`area`.
             coverages: (c,) shares of the films that are kept, > 0 to 1.
 
         Returns:
             (b, c); NaN where no film counts.
         """
-        films = np.cumsum(self._steps(weights), axis=1)
-        errors = np.cumsum(self._steps(weights * wrong), axis=1)
-        found = np.full((len(weights), len(coverages)), np.nan)
+        none = np.zeros((len(self._upto), 1))
+        films = np.concatenate([none, self._upto], axis=1)
+        errors = np.concatenate([none, np.cumsum(self._errors, axis=1)], axis=1)
+        found = np.full((len(films), len(coverages)), np.nan)
         for row in np.flatnonzero(films[:, -1] > 0):
             wanted = coverages * films[row, -1]
-            found[row] = np.interp(wanted, [0.0, *films[row]], [0.0, *errors[row]]) / wanted
+            found[row] = np.interp(wanted, films[row], errors[row]) / wanted
         return found
 
-    def kept(self, weights: Floats, coverage: float | Floats) -> Floats:
-        """Weight of each film among the most certain ones; a part of it where the line runs through a step.
+    def kept(self, columns: Floats, coverage: float | Floats) -> Floats:
+        """Sums over the most certain films; a step that the line runs through enters in part.
 
         Args:
-            weights: (b, n) how often each film counts.
+            columns: (n, m) what is summed, in the order of the films.
             coverage: share of the films that is kept, 0-1; one for all weightings, or (b,).
 
         Returns:
-            (b, n), in the order of the films.
+            (b, m).
         """
-        films = self._steps(weights)
-        before = np.cumsum(films, axis=1) - films
-        wanted = np.broadcast_to(np.asarray(coverage, np.float64), len(weights)) * films.sum(axis=1)
-        part = np.clip(_ratio(wanted[:, None] - before, films, 0.0), 0, 1)
-        found = np.empty(weights.shape)
-        found[:, self._order] = part[:, self._step]
-        return found * weights
+        wanted = np.nan_to_num(np.asarray(coverage) * self._upto[:, -1])
+        last = np.minimum((self._upto < wanted[:, None]).sum(axis=1), self._upto.shape[1] - 1)
+        part = (np.arange(self._upto.shape[1]) < last[:, None]).astype(np.float64)
+        rows = np.arange(len(part))
+        inside = self._films[rows, last]
+        part[rows, last] = np.clip(_ratio(wanted - self._upto[rows, last] + inside, inside, 0.0), 0, 1)
+        if part.shape[1] < self._weights.shape[1]:
+            part = part[:, self._ordering.step]
+        if self._weights.shape[1]:
+            part = part * self._weights
+        return np.asarray(part[:, : len(columns)] @ columns[self._ordering.order])
 
-    def _steps(self, weights: Floats) -> Floats:
-        """Weight of the films at each distinct uncertainty, upwards, (b, steps)."""
-        if not len(self._starts):
-            return np.zeros((len(weights), 1))
-        return np.asarray(np.add.reduceat(np.take(weights, self._order, axis=1), self._starts, axis=1))
+    def _steps(self, values: Floats) -> Floats:
+        """Sum at each distinct uncertainty, upwards, (b, steps)."""
+        starts = self._ordering.starts
+        if not len(starts):
+            return np.zeros((len(values), 1))
+        return np.asarray(np.add.reduceat(values, starts, axis=1)) if len(starts) < values.shape[1] else values
 
 
 def perfect_area(weights: Floats, wrong: npt.NDArray[np.bool_]) -> Floats:
-    """Area under the risk-coverage curve of an ordering that puts every error last; arguments as for an ordering's."""
-    return Ordering(np.asarray(wrong, np.float64)).area(weights, np.asarray(wrong, bool))
+    """Area under the risk-coverage curve of an ordering that puts every error last; arguments as for a weighing."""
+    return Ordering(np.asarray(wrong, np.float64)).weigh(weights, wrong).area()
 
 
 def uncertainty_measures(
