@@ -8,7 +8,7 @@ from cxr_assets.dataset import assets as dataset
 from cxr_assets.dataset import checks as dataset_checks
 from cxr_assets.eda.assets import eda_assets
 from cxr_assets.evaluation import assets as evaluation
-from cxr_assets.evaluation import embeddings, folds
+from cxr_assets.evaluation import calibrated, embeddings, folds, points
 from cxr_assets.explain import assets as explain
 from cxr_assets.inference.jobs import predict_folder
 from cxr_assets.mlflow import MlflowResource
@@ -18,12 +18,15 @@ from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResou
 from cxr_assets.robustness import assets as robustness
 from cxr_assets.training import assets as training
 from cxr_assets.training import study
+from cxr_assets.trust import failures, subgroups
 
 __all__ = ["CROSS_VALIDATION_JOB", "OBSERVE_JOB", "PIPELINE_JOB", "defs"]
 
 _settings = SettingsResource()
 _store = StoreResource(settings=_settings)
 _sources = [dataset.raw_images, *dataset.label_sources]  # observed, never made
+# Modules that say what a model is worth: each lists its assets and its checks.
+_evidence = (calibrated, points, subgroups, failures)
 _observed = dg.AssetSelection.assets(*(source.key for source in _sources))
 
 OBSERVE_JOB = "observe_raw_images"
@@ -44,13 +47,19 @@ defs = dg.Definitions(
         embeddings.pretrained_features,
         evaluation.predictions,
         evaluation.evaluation,
+        *(asset for module in _evidence for asset in module.ASSETS),
         folds.out_of_fold,
         robustness.robustness,
         explain.gradcam_gallery,
         release.release_candidate,
         release.bento,
     ],
-    asset_checks=[dataset_checks.image_index_checks, dataset_checks.splits_checks, release_checks.release_checks],
+    asset_checks=[
+        dataset_checks.image_index_checks,
+        dataset_checks.splits_checks,
+        *(check for module in _evidence for check in module.CHECKS),
+        release_checks.release_checks,
+    ],
     resources={
         "settings": _settings,
         "store": _store,

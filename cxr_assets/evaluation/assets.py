@@ -1,4 +1,4 @@
-"""embeddings -> predictions -> evaluation."""
+"""embeddings -> predictions -> (calibrated_model) -> evaluation."""
 
 import dagster as dg
 import numpy as np
@@ -6,13 +6,13 @@ import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource
-from cxr_assets.trained import embeddings_of, open_model
+from cxr_assets.trained import calibrated, embeddings_of, open_model, temperature_of
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
 _SETTINGS = load_settings()
 _GROUP = "evaluation"
-_EVALUATION = ("labels", "split")
+_EVALUATION = ("labels", "split", "evaluation")
 
 
 @dg.asset(
@@ -60,12 +60,14 @@ def predictions(
 @dg.asset(
     group_name=_GROUP,
     kinds={"scikitlearn", "matplotlib"},
-    **versioned(3, _SETTINGS, *_EVALUATION),
-    description="Test scores with intervals, pooled and inside each source; calibration with its null; confusion "
-    "matrix, ROC curves (report 4).",
+    **versioned(4, _SETTINGS, *_EVALUATION),
+    description="Test scores of the calibrated probabilities with intervals, pooled, inside each source and over "
+    "sources; calibration with its null; confusion matrix, ROC curves (report 4).",
 )
-def evaluation(settings: SettingsResource, store: StoreResource, predictions: Artefact) -> dg.Output[Artefact]:
-    """Score the test films."""
+def evaluation(
+    settings: SettingsResource, store: StoreResource, predictions: Artefact, calibrated_model: Artefact
+) -> dg.Output[Artefact]:
+    """Score the test films as the service would answer them."""
     from cxr_core.evaluation.figures import confusion_figure, roc_figure
     from cxr_core.evaluation.metrics import probabilities_of
     from cxr_core.evaluation.report import evaluation_report, model_of
@@ -74,8 +76,13 @@ def evaluation(settings: SettingsResource, store: StoreResource, predictions: Ar
 
     now = settings.load()
     shelf = store.open()
-    table_ = shelf.read_table(predictions)
-    report = {SAYS: model_of(table_), **evaluation_report(table_, now.labels, now.split.seed)}
+    temperature = temperature_of(shelf, calibrated_model)
+    table_ = calibrated(shelf.read_table(predictions), temperature, len(now.labels))
+    report = {
+        SAYS: model_of(table_),
+        "temperature": temperature.temperature,
+        **evaluation_report(table_, now.labels, now.split.seed, resamples=now.evaluation.resamples),
+    }
     test = table_[table_["split"] == "test"]
     figures = {
         "confusion_matrix": png_bytes(confusion_figure(report["overall"], "Confusion matrix, test films")),
@@ -86,7 +93,8 @@ def evaluation(settings: SettingsResource, store: StoreResource, predictions: Ar
 
     overall = report["overall"]
     per_class = pd.DataFrame(overall["per_class"]).T.rename_axis("label").reset_index()
-    numbers = {name: overall[name] for name in ("accuracy", "macro_f1", "macro_auc") if overall[name] is not None}
+    names = ("accuracy", "macro_f1", "macro_auc", "mcc", "kappa", "brier", "log_loss")
+    numbers = {name: overall[name] for name in names if overall.get(name) is not None}
     return artefact_output(
         shelf.write_report("evaluation", "evaluation.json", report, figures),
         now,
