@@ -48,8 +48,9 @@ def data_set(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     chance = np.where(index["source"] == "west", 0.35, 0.08) + np.where((label == 0) & (index["mean"] < 30), 0.5, 0)
     wrong = rng.random(N) < chance
     said = np.where(wrong, (label + 1) % 3, label)
-    sure = rng.uniform(0.5, 0.99, N)[:, None]
-    p = np.where(np.eye(3)[said] > 0, sure, (1 - sure) / 2)
+    p = rng.dirichlet((0.5, 0.5, 0.5), N)  # the two classes that are not predicted share the rest unevenly
+    largest, every = p.argmax(axis=1), np.arange(N)
+    p[every, largest], p[every, said] = p[every, said], p[every, largest]
     table = index[["image_id", "label_index", "source", "group_id"]].assign(split="test", trained_model="m" * 64)
     return table.assign(**{f"p_{k}": p[:, k] for k in range(3)}, predicted_index=said), index
 
@@ -90,6 +91,8 @@ def test_the_worst_films_come_first_and_no_temperature_changes_their_order(made:
     assert len(worst) == 10
     assert all(film["label"] != film["predicted"] for film in worst)
     margins = [film["margin"] for film in worst]
+    confidences = [film["confidence"] for film in worst]
+    assert confidences != sorted(confidences, reverse=True)  # the order of confidences is another one
     assert margins == sorted(margins, reverse=True)
     logits = np.log(rows[["p_0", "p_1", "p_2"]].to_numpy()) / 3.0
     flat = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

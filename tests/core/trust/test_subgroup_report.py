@@ -131,6 +131,18 @@ def test_figures_and_table_show_every_stratum(planted: Any) -> None:
     assert png_bytes(class_size_figure(report), dpi=40)
 
 
+def test_the_two_halves_of_a_dimension_are_one_test() -> None:
+    rng = np.random.default_rng(6)
+    half, everywhere = rng.random(200) < 0.4, np.ones(200, bool)
+    strata = [Stratum("d", "in", half, everywhere), Stratum("d", "out", ~half, everywhere)]
+    groups = [f"g{row}" for row in range(200)]
+    labels, right = rng.integers(0, 3, 200), (rng.random(200) < np.where(half, 0.6, 0.85)).astype(float)
+    first, second = stratum_gaps(right, labels, groups, NAMES, strata, QUICK, 0, 100)
+    for kind in ("gap", "standardised_gap"):
+        assert first[kind]["value"] == pytest.approx(-second[kind]["value"])
+        assert first[kind]["holm"] == first[kind]["p"] == second[kind]["p"]
+
+
 def test_without_a_gap_the_whole_family_seldom_raises_an_alarm() -> None:
     """200 data sets, eleven strata each: an alarm of the verdict, or of Holm alone, in no more than 5 % plus noise."""
     rng = np.random.default_rng(4)
