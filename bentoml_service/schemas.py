@@ -25,6 +25,22 @@ __all__ = [
 ]
 
 
+_PARTS = {
+    "calibration": {
+        "method": "temperature scaling", "temperature": 1.42, "films": 600, "fitted": True, "precision": "fp32",
+    },
+    "operating_points": {
+        "tb_sensitivity_90": {
+            "label": "Tuberculosis", "threshold": 0.23, "probability": 0.91, "flagged": True,
+            "validation_sensitivity": 0.91, "validation_specificity": 0.88,
+        }
+    },
+    "prediction_sets": {
+        "level": 0.9, "labels": ["Tuberculosis"], "kind": "class_conditional", "marginal": ["Tuberculosis"],
+    },
+}  # fmt: skip
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -76,12 +92,15 @@ class Answer(_Answer):
 
     prediction: str = Field(description="class with the largest probability", examples=["Tuberculosis"])
     confidence: float = Field(description="that probability, 0-1", examples=[0.91])
-    probabilities: dict[str, float] = Field(examples=[{"Normal": 0.06, "Pneumonia": 0.03, "Tuberculosis": 0.91}])
+    probabilities: dict[str, float] = Field(
+        description="of each class, in label order; calibrated where parts.calibration says so",
+        examples=[{"Normal": 0.06, "Pneumonia": 0.03, "Tuberculosis": 0.91}],
+    )
     uncertainty: Uncertainty
     warnings: tuple[Advice, ...] = Field(
         examples=[[{"code": "low_confidence", "message": "Confidence 0.61 is below 0.7: have a reader decide."}]]
     )
-    parts: Annotated[dict[str, Any], WithJsonSchema({**answer_schema(), "examples": [{}]})]
+    parts: Annotated[dict[str, Any], WithJsonSchema({**answer_schema(), "examples": [_PARTS]})]
     review: Review
 
 

@@ -14,6 +14,7 @@ from bentoml_service.predict_routes import _observe, _summary
 from bentoml_service.review.flagging import new_case, reasons_of
 from bentoml_service.schemas import Answer, Review
 from bentoml_service.telemetry import Observation
+from cxr_core.release.parts import PARTS
 from cxr_core.release.prediction import softmax
 from cxr_core.release.predictor import Prediction, Predictor, Prepared
 
@@ -59,3 +60,13 @@ def test_what_a_part_warns_of_puts_a_film_before_a_reader(
     quiet = judged[0].model_copy(update={"warnings": ()})
     assert reasons_of(quiet) == ()
     assert reasons_of(quiet.model_copy(update={"warnings": (Advice(code=code, message="m"),)})) == (code,)
+
+
+def test_the_example_of_the_schema_is_an_answer_that_the_parts_give() -> None:
+    parts: Any = Answer.model_json_schema()["properties"]["parts"]
+    (example,) = parts["examples"]
+    assert example
+    for name, said in example.items():
+        model = PARTS[name].answer_model
+        assert model is not None
+        assert model.model_validate(said).model_dump(mode="json") == said

@@ -24,6 +24,7 @@ from cxr_core.evaluation.temperature import TemperatureScaling
 from cxr_core.imaging.decode import decode
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.release.engines import available_engines
+from cxr_core.release.package import load_manifest
 from cxr_core.release.parts.calibration import CALIBRATION_FILE
 from cxr_core.release.parts.operating_points import POINTS_FILE
 from cxr_core.release.parts.prediction_sets import SETS_FILE
@@ -197,17 +198,16 @@ def test_sets_and_flags_are_the_pipelines_own(
 
 
 def test_a_sites_own_points_are_served_and_those_of_another_model_are_refused_at_start(
-    real_package: tuple[Path, Any], records: dict[str, bytes], started: Start, tmp_path: Path
+    real_package: tuple[Path, Any], started: Start, tmp_path: Path
 ) -> None:
-    (tmp_path / "points.json").write_bytes(load("core/release/tiny_package.py").points_part(0.99)[POINTS_FILE])
+    tiny, model = load("core/release/tiny_package.py"), load_manifest(real_package[0]).model
+    (tmp_path / "points.json").write_bytes(tiny.site_points(model, 0.99))
     runtime = started(real_package[0], OPERATING_POINTS=str(tmp_path / "points.json"))
     found, _ = asyncio.run(runtime.predict(a_film(3)))
     assert found.parts["operating_points"]["tb_sensitivity_90"]["threshold"] == 0.99
     assert runtime.loaded().parts_summary()["operating_points"]["source"] == "site"
-    (tmp_path / "points.json").write_bytes(
-        load("core/release/tiny_package.py").points_part(0.99, temperature=3.0)[POINTS_FILE]
-    )
-    with pytest.raises(CxrError, match=r"points\.json \(service\.operating_points\), field temperature: 3 but"):
+    (tmp_path / "points.json").write_bytes(tiny.site_points(model, temperature=3.0))
+    with pytest.raises(CxrError, match=r"points\.json, field temperature: 3 but"):
         runtime.check()  # in the parent process, before any worker is started
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.operating_points_record import OperatingPoint, OperatingPoints, read_operating_points
+from cxr_core.evaluation.site_points import load_site_points
 from cxr_core.evaluation.temperature import TemperatureScaling
 from cxr_core.release.manifest import PackageManifest
 from cxr_core.release.parts.base import OpenFile, Part, PartAnswer, Scored, read_record
@@ -94,11 +95,9 @@ class OperatingPointsPart(Part):
         Raises:
             CxrError: it is not there, was changed since, or is for another model.
         """
-        record = read_operating_points(path)
+        record = load_site_points(path, manifest.model)
         if wrong := _misfit(record, manifest, temperature):
-            raise CxrError(
-                f"{path} (service.operating_points), {wrong}: fit points of the model that is served by cxr fit-points."
-            )
+            raise CxrError(f"{path}, {wrong}; fit them again by cxr fit-points with the package in service.")
         return cls(record, "site")
 
     def summary(self) -> dict[str, Any]:

@@ -9,11 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_package import LABELS, calibration_part, points_part, sets_part, tiny_onnx, trust_parts, write_tiny_package
+from tiny_package import (
+    LABELS,
+    calibration_part,
+    points_part,
+    sets_part,
+    site_points,
+    tiny_onnx,
+    trust_parts,
+    write_tiny_package,
+)
 
 from cxr_core.errors import CxrError
-from cxr_core.evaluation.operating_points_record import read_operating_points
 from cxr_core.evaluation.prediction_sets import PredictionSets
+from cxr_core.evaluation.site_points import read_site_points
 from cxr_core.evaluation.temperature import TemperatureScaling
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.release.parts import answer_schema
@@ -143,41 +152,55 @@ def test_the_tb_flag_warns_where_another_label_is_answered(trusted: Predictor) -
 
 def test_a_sites_own_points_take_the_place_of_the_packages(tmp_path: Path) -> None:
     site = tmp_path / "site.json"
-    site.write_bytes(points_part(0.9)[POINTS_FILE])
+    site.write_bytes(site_points(write_tiny_package(tmp_path / "any").model, 0.9))
     predictor = loaded(tmp_path / "model", trust_parts(), operating_points=site)
     assert not answer(predictor, NORMAL).parts["operating_points"]["tb_sensitivity_90"]["flagged"]
     summary = predictor.parts_summary()["operating_points"]
-    assert (summary["source"], summary["digest"]) == ("site", read_operating_points(site).digest)
+    assert (summary["source"], summary["digest"]) == ("site", read_site_points(site).points.digest)
     without = loaded(tmp_path / "without", {"calibration": calibration_part()}, operating_points=site)
     assert "operating_points" in answer(without, NORMAL).parts
+
+
+MODEL = "of the package"
+MISFITS = [
+    ({"temperature": 2.0}, "field temperature: 2 but the model is calibrated with 1.5"),
+    ({"labels": LABELS[::-1], "points": ()}, "field labels: Tuberculosis, Pneumonia, Normal but"),
+    ({"trained_model": "b" * 64}, "field trained_model: b+ but the model is a+"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), MISFITS)
+def test_points_of_another_model_are_refused_with_their_file_and_field(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    data = {"trained_model": "a" * 64}
+    model = write_tiny_package(tmp_path / "model", parts=trust_parts(), data=data).model
+    (tmp_path / "site.json").write_bytes(site_points(model, **change))
+    with pytest.raises(CxrError, match=rf"site\.json, {sentence}.*; fit them again by cxr fit-points"):
+        Predictor.load(tmp_path / "model", 1, operating_points=tmp_path / "site.json")
+    with pytest.raises(CxrError, match=rf"operating_points\.json of the model package, {sentence}"):
+        write_tiny_package(tmp_path / "other", parts=trust_parts(operating_points=points_part(**change)), data=data)
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (points_part(temperature=2.0)[POINTS_FILE], "field temperature: 2 but the model is calibrated with 1.5"),
-        (points_part(labels=LABELS[::-1], points=())[POINTS_FILE], "field labels: Tuberculosis, Pneumonia, Normal but"),
-        (points_part(trained_model="b" * 64)[POINTS_FILE], "field trained_model: b+ but the model is a+"),
-        (points_part()[POINTS_FILE].replace(b": 0.2\n", b": 0.3\n"), "changed after it was written"),
-        (b"{}", "field labels: Field required"),
-        (b"no JSON", "Invalid JSON"),
-        (None, "is not there"),
+        (site_points("b" * 64), ", field model_digest: the points were fitted for model b+ "),
+        (site_points(MODEL).replace(b": 0.2\n", b": 0.3\n"), ".*changed after it was written"),
+        (points_part()[POINTS_FILE], ", field notice: Field required"),
+        (b"{}", ", field notice: Field required"),
+        (b"no JSON", ".*Invalid JSON"),
+        (None, " is not there"),
     ],
 )
-def test_points_of_another_model_or_altered_are_refused_with_their_file_and_field(
+def test_a_file_that_holds_no_points_of_the_model_is_refused(
     tmp_path: Path, content: bytes | None, sentence: str
 ) -> None:
-    data = {"trained_model": "a" * 64}
-    write_tiny_package(tmp_path / "model", parts=trust_parts(), data=data)
-    site = tmp_path / "site.json"
+    model = write_tiny_package(tmp_path / "model", parts=trust_parts()).model
     if content is not None:
-        site.write_bytes(content)
-    with pytest.raises(CxrError, match=rf"site\.json.*{sentence}"):
-        Predictor.load(tmp_path / "model", 1, operating_points=site)
-    if content is not None:
-        parts = trust_parts(operating_points={POINTS_FILE: content})
-        with pytest.raises(CxrError, match=rf"operating_points\.json of the model package.*{sentence}"):
-            write_tiny_package(tmp_path / "other", parts=parts, data=data)
+        (tmp_path / "site.json").write_bytes(content.replace(MODEL.encode(), model.encode()))
+    with pytest.raises(CxrError, match=rf"site\.json{sentence}"):
+        Predictor.load(tmp_path / "model", 1, operating_points=tmp_path / "site.json")
 
 
 def test_points_of_calibrated_probabilities_need_the_temperature(tmp_path: Path) -> None:
@@ -204,7 +227,7 @@ def test_the_set_is_that_of_the_uncalibrated_probabilities(trusted: Predictor, l
 def test_calibration_changes_no_set(trusted: Predictor, tmp_path: Path) -> None:
     alone = loaded(tmp_path, {"prediction_sets": sets_part()})
     for seed in range(40):
-        logits = np.random.default_rng(seed).normal(0, 1.5, 3)
+        logits = np.random.default_rng(seed).normal(0, 1.5, 3).tolist()
         assert answer(trusted, logits).parts["prediction_sets"] == answer(alone, logits).parts["prediction_sets"]
 
 

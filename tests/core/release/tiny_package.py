@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxr_core.evaluation.operating_points_record import Measured, OperatingPoint, OperatingPoints
 from cxr_core.evaluation.prediction_sets import ClassQuantile, PredictionSets
+from cxr_core.evaluation.site_points import SitePoints
 from cxr_core.evaluation.temperature import TemperatureScaling
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.release.gate import Comparison, Evidence, GateFacts, evaluate_gate
@@ -138,6 +139,15 @@ def points_part(threshold: float = 0.2, temperature: float = 1.5, **changes: Any
         "per_class": dict.fromkeys(LABELS, 20), "seed": 0, "points": points,
     }  # fmt: skip
     return {POINTS_FILE: OperatingPoints.sealed(**{**values, **changes}).content}
+
+
+def site_points(model: str, threshold: float = 0.2, temperature: float = 1.5, **changes: Any) -> bytes:
+    """A file of ``cxr fit-points`` for a model (``PackageManifest.model``)."""
+    points = OperatingPoints.model_validate_json(points_part(threshold, temperature, **changes)[POINTS_FILE])
+    return SitePoints(
+        notice="", model_digest=model, package_digest="p" * 64, preprocessing_digest=PREPROCESSING.digest,
+        model="cxr 1.0.0", precision="fp32", files=60, points=points,
+    ).content  # fmt: skip
 
 
 def sets_part(quantiles: Sequence[float | None] = (0.5, 0.55, 0.65), quantile: float | None = 0.6) -> dict[str, bytes]:
