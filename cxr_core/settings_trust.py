@@ -66,6 +66,28 @@ class UncertaintySettings(Section):
 class ShortcutSettings(Section):
     """What can be known without looking at lungs (TRAPS 1, 4)."""
 
+    folds: int = Field(5, ge=2, description="as in the measurements of the shortcut (TRAPS 1)")
+    permutations: int = Field(200, ge=39, description="of labels over groups; a p-value of 1 / 201 passes Holm among 8")
+    table_permutations: int = Field(2000, ge=99, description="of labels over groups, for tables of counts")
+    alpha: float = Field(0.05, gt=0, lt=1, description="chance of a false alarm among the lung-free views, by Holm")
+    max_lung_free_auc: float = Field(
+        0.60,
+        ge=0.5,
+        le=1,
+        description="macro AUC that no classifier without lungs may surely exceed; on 900 phantom films without a "
+        "shortcut the best such classifier has .53, on 90 with nine tenths of one .73 or more in each of 10 seeds",
+    )
+    max_explained_share: float = Field(
+        0.50, gt=0, description="of the model's macro AUC above .5 that may surely be had without lungs: half of it"
+    )
+    min_source_films: int = Field(10, ge=2, description="of a source, below which it is not predicted: 2 a fold of 5")
+    blanked_pretrained: bool = Field(
+        True, description="pass blanked films through the pretrained backbone too: the cost of one pass over all films"
+    )
+    max_films: int = Field(
+        20_000, ge=100, description="that are audited, patient groups whole: intervals are below .01 wide there"
+    )
+
 
 class LabelAuditSettings(Section):
     """Search for wrong labels (TRAPS 2)."""
@@ -98,3 +120,19 @@ class SubgroupSettings(Section):
 
 class FilmDetectorSettings(Section):
     """Whether a picture is a chest film at all."""
+
+    false_rejection: float = Field(
+        0.01, gt=0, le=0.2, description="share of chest films that may be called none; one film in a hundred to look at"
+    )
+    components: int = Field(
+        32, ge=1, description="principal components of the embeddings' directions; 64 and 100 detected no more"
+    )
+    fitting_films: int = Field(
+        4000, ge=20, description="films of a split that are used, so that the record stays small"
+    )
+    pictures: int = Field(
+        60, ge=1, description="of each kind that detection is tested on; if all are found, at least 94 % would be"
+    )
+    min_detection: float = Field(
+        0.80, ge=0, le=1, description="share of each kind that must be found; the interval of a kind may reach it"
+    )
