@@ -115,10 +115,11 @@ class WeightedScores:
         n, self._classes = values.shape
         self._present = np.unique(labels)
         truth = np.eye(self._classes)[labels]
-        cells = np.eye(self._classes**2)[labels * self._classes + values.argmax(axis=1)]
         surprise = -np.log(np.maximum(values[np.arange(n), labels], SMALLEST))
-        # Everything that is a weighted sum over films comes out of one product of matrices.
-        self._sums = np.column_stack([cells, (values - truth) ** 2, surprise, values.max(axis=1)])
+        self._columns = np.vstack([((values - truth) ** 2).T, surprise, values.max(axis=1)])
+        cells = labels * self._classes + values.argmax(axis=1)
+        self._by_cell = np.argsort(cells, kind="stable")
+        self._cells, self._starts = np.unique(cells[self._by_cell], return_index=True)
         self._rankings = {int(c): Ranking(labels == c, values[:, c]) for c in self._present}
 
     def scores(self, weights: Floats, precision_recall: bool = True) -> tuple[dict[str, Floats], dict[str, Floats]]:
@@ -137,8 +138,12 @@ class WeightedScores:
             undefined.
         """
         k = self._classes
-        sums = weights @ self._sums
-        confusion = sums[:, : k * k].reshape(-1, k, k)
+        flat = weights.T  # films first, as in Ranking; sums without BLAS, whose threads cost more than they spare here
+        counts = np.zeros((k * k, flat.shape[1]))
+        if len(self._cells):
+            counts[self._cells] = np.add.reduceat(flat[self._by_cell], self._starts, axis=0)
+        confusion = counts.T.reshape(-1, k, k)
+        sums = np.einsum("sn,nb->bs", self._columns, flat)
         right = np.einsum("bcc->bc", confusion)
         true, said, total = confusion.sum(axis=2), confusion.sum(axis=1), confusion.sum(axis=(1, 2))
         films = total[:, None]
@@ -149,7 +154,7 @@ class WeightedScores:
             "f1": np.where(true > 0, _ratio(2 * right, true + said), np.nan),
             "auc": np.full(true.shape, np.nan),
             "pr_auc": np.full(true.shape, np.nan),
-            "brier": _ratio(sums[:, k * k : k * k + k], np.broadcast_to(films, true.shape)),
+            "brier": _ratio(sums[:, :k], np.broadcast_to(films, true.shape)),
         }
         for place, ranking in self._rankings.items():
             if precision_recall:
