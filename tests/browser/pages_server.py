@@ -61,7 +61,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A bento of a tiny network with random weights, served alone; its films are flagged for low confidence."""
     serving, folder = load("service/serving.py"), tmp_path_factory.mktemp("pages")
     package, home = folder / "model", folder / "bentos"
-    load("core/release/tiny_package.py").write_explaining_package(package)
+    tiny = load("core/release/tiny_package.py")
+    tiny.write_explaining_package(package, tiny.trust_parts())
     command = [sys.executable, "-m", "bentoml_service.packaging", "--package", str(package)]
     built = subprocess.run(
         [*command, "--bento-home", str(home), "--version", "1.0.0"],

@@ -124,6 +124,89 @@ def test_a_synthetic_film_is_shown_with_the_service_s_own_numbers(open_page: Ope
     assert film.evaluate("image => image.complete && image.naturalWidth") == 448
 
 
+def test_set_flag_and_calibration_are_the_service_s_own(open_page: Open, served: Served) -> None:
+    page = open_page().page
+    use_key(page, served.keys["radiologist"])
+    page.get_by_role("button", name="Tuberculosis", exact=True).click()
+    wait_done(page, 1)
+    said = answer_of(served, sample("tuberculosis"))["parts"]
+    point, shown = said["operating_points"]["tb_sensitivity_90"], page.locator("#answer")
+    chips = shown.get_by_role("list", name="Prediction set").get_by_role("listitem").all_inner_texts()
+    assert chips == said["prediction_sets"]["labels"]
+    assert point["flagged"]
+    probability, threshold = (f"{100 * point[name]:.1f}" for name in ("probability", "threshold"))
+    notice = shown.get_by_role("list", name="Read first").inner_text().replace("\u00a0", " ")
+    assert notice == f"TB flag\nTuberculosis {probability} % is at or above the threshold of {threshold} %."
+    assert ", TB flag, " in rows(page)[0]
+    assert f"Calibrated on {said['calibration']['films']} films (temperature 1.5)." in shown.inner_text()
+    mark, track = (shown.locator("li", has_text="Tuberculosis").locator(part).first for part in (".mark", ".track"))
+    boxes = [part.evaluate("part => { const b = part.getBoundingClientRect(); return [b.x, b.width]; }")
+             for part in (mark, track)]  # fmt: skip
+    at = (boxes[0][0] + boxes[0][1] / 2 - boxes[1][0]) / boxes[1][1]
+    assert at == pytest.approx(point["threshold"], abs=0.02)
+
+
+def answer_with(page: Any, changes: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Have the service's answers changed on their way to the page."""
+
+    def handle(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=json.dumps({**answer.json(), **changes(answer.json())}))
+
+    page.route("**/predict/explain*", handle)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_must_be_read_first_stands_above_the_prediction(open_page: Open, served: Served, scheme: str) -> None:
+    page = open_page(scheme=scheme).page
+    use_key(page, served.keys["radiologist"])
+    warnings = [{"code": code, "message": f"Sentence of {code}."}
+                for code in ("low_confidence", "several_labels", "tb_flag", "not_a_chest_film")]  # fmt: skip
+    answer_with(page, lambda _: {"warnings": warnings})
+    page.get_by_role("button", name="Normal", exact=True).click()
+    wait_done(page, 1)
+    shown = page.locator("#answer")
+    notices = shown.get_by_role("list", name="Read first").get_by_role("listitem")
+    assert [text.split("\n")[0] for text in notices.all_inner_texts()] == ["Perhaps no chest film", "TB flag"]
+    assert "Sentence of not_a_chest_film." in notices.first.inner_text()
+    prediction = shown.get_by_role("heading").first.bounding_box()
+    last = notices.last.bounding_box()
+    assert prediction is not None
+    assert last is not None
+    assert last["y"] + last["height"] <= prediction["y"]
+    text = shown.inner_text()
+    assert all(text.count(warning["message"]) == 1 for warning in warnings)
+    assert_accessible(page)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected", "absent"),
+    [
+        ({}, [], ["Prediction set", "TB flag", "Calibrated", "Operating points"]),
+        ({"prediction_sets": {"level": 0.9, "labels": [], "kind": "marginal", "marginal": []}},
+         ["Empty: none of the classes fits.", "90 % of all films."], ["TB flag"]),
+        ({"calibration": {"method": "m", "temperature": 1, "films": 3, "fitted": False, "precision": "fp32"}},
+         ["Not calibrated"], ["Calibrated on"]),
+        ({"operating_points": {"tb_sensitivity_90": {"label": "Tuberculosis", "threshold": 0.99, "probability": 0.1,
+                                                     "flagged": False}}},
+         ["No TB flag: Tuberculosis 10.0 % is below the threshold of 99.0 %.", "99.0 %: not reached"], ["The mark"]),
+        ({"of_later": {"score": 0.25, "names": ["a", "b"]}}, ["Of later", "0.25", "a, b"], []),
+    ],
+    ids=["none", "empty set", "not calibrated", "not flagged", "unknown part"],
+)  # fmt: skip
+def test_the_page_shows_the_parts_that_there_are(
+    open_page: Open, served: Served, parts: dict[str, Any], expected: list[str], absent: list[str]
+) -> None:
+    page = open_page().page
+    use_key(page, served.keys["radiologist"])
+    answer_with(page, lambda _: {"parts": parts, "warnings": []})
+    page.get_by_role("button", name="Normal", exact=True).click()
+    wait_done(page, 1)
+    text = page.locator("#answer").inner_text().replace("\u00a0", " ")
+    assert [sentence for sentence in expected if sentence not in text] == []
+    assert [sentence for sentence in absent if sentence in text] == []
+
+
 def test_the_slider_sets_the_heat_map_s_opacity(open_page: Open, served: Served) -> None:
     page = open_page().page
     use_key(page, served.keys["radiologist"])

@@ -142,10 +142,17 @@ def test_a_case_shows_why_it_was_flagged_and_what_the_model_said(
     why = page.locator("#why").inner_text()
     assert "Low confidence" in why
     assert all(warning["message"] in why for warning in case["warnings"])
-    bars = page.locator("#model-answer").get_by_role("listitem").all_inner_texts()
+    said = page.locator("#model-answer")
+    bars = said.get_by_role("list", name="Probabilities").get_by_role("listitem").all_inner_texts()
     assert [bar.split("\n") for bar in bars] == [
         [label, f"{100 * share:.1f} %"] for label, share in case["probabilities"].items()
     ]
+    chips = said.get_by_role("list", name="Prediction set").get_by_role("listitem").all_inner_texts()
+    assert chips == case["parts"]["prediction_sets"]["labels"]
+    point = case["parts"]["operating_points"]["tb_sensitivity_90"]
+    flag = "TB flag: " if point["flagged"] else "No TB flag: "
+    assert f"\n{flag}Tuberculosis {100 * point['probability']:.1f}" in said.inner_text()
+    assert said.locator(".mark").count() == 1
 
 
 def test_the_heat_map_lies_on_the_film_and_follows_its_slider(
