@@ -50,6 +50,7 @@ def serve(host: str, port: int, workers: int | None, tls_certificate: Path | Non
         "CXR_SECRETS": str(secrets_file()),
         "CXR_SERVICE__STATE_DIR": str(settings.service.state_dir),
         "CXR_SERVICE__WORKERS": str(workers or settings.service.workers),
+        **({"CXR_SERVICE__OPERATING_POINTS": str(points)} if (points := settings.service.operating_points) else {}),
     }
     click.echo(f"Serving {tag} on {'https' if tls else 'http'}://{host}:{port}", err=True)
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port), *tls]
