@@ -16,6 +16,7 @@ from cxr_core.settings_trust import SubgroupSettings
 from cxr_core.trust.crop_frames import DIRECTIONS, FramedFrames, direction_of, framings
 from cxr_core.trust.failure_shares import group_share
 from cxr_core.trust.subgroup_gaps import stratum_gaps
+from cxr_core.trust.subgroup_multiplicity import benjamini_hochberg, holm
 from cxr_core.trust.subgroup_strata import Stratum
 
 __all__ = ["Predict", "crop_sensitivity"]
@@ -51,7 +52,7 @@ def crop_sensitivity(
         (share of films whose predicted class differs, exact interval), ``changed_by_direction``, ``probability_change``
         (mean over the films of half the sum of absolute changes, 0-1), ``accuracy``, ``accuracy_change`` (paired), and
         ``classes``: the probability change of each class's films (``change``) and its ``gap`` to the other classes with
-        Holm's p over the classes; ``uneven``: classes whose films surely change more.
+        Holm's p over the classes of all framings; ``uneven``: classes whose films surely change more.
 
     Raises:
         CxrError: no films, shapes that do not match, or logits that are no numbers.
@@ -67,12 +68,13 @@ def crop_sensitivity(
     before = _probabilities(centred)
     ways = np.array([direction_of(key, seed) for key in labelled.keys])
     films = _Films(before, labelled.labels, np.asarray(groups, dtype=object), names, ways, settings, seed, resamples)
-    conditions = {}
+    conditions: dict[str, dict[str, Any]] = {}
     for framing in framings(settings):
         logits = predict(FramedFrames(labelled.frames, labelled.keys, framing, seed))
         if np.shape(logits) != before.shape:
             raise CxrError(f"The model answered {np.shape(logits)} for {n} films: predict must keep their order.")
         conditions[framing.name] = films.compare(_probabilities(logits))
+    _adjust(conditions, settings.alpha)
     return {
         "n": n,
         "groups": len(set(groups)),
@@ -134,11 +136,6 @@ class _Films:
             "accuracy": group_share(right > 0, self._groups),
             "accuracy_change": self._paired(change),
             "classes": classes,
-            "uneven": [
-                name
-                for name, entry in classes.items()
-                if (entry["gap"].get("holm") or 1.0) <= self._settings.alpha and entry["gap"]["value"] > 0
-            ],
         }
 
     def _paired(self, change: Floats) -> dict[str, Any]:
@@ -159,6 +156,21 @@ class _Films:
         interval = percentile_interval(np.concatenate(drawn), keep_flat=True)
         low, high = (interval["low"], interval["high"]) if interval else (None, None)
         return available(float(values[member].mean()), low, high)
+
+
+def _adjust(conditions: dict[str, dict[str, Any]], alpha: float) -> None:
+    """Make the class gaps of all framings one family, and name the classes that surely change more."""
+    gaps = [entry["gap"] for condition in conditions.values() for entry in condition["classes"].values()]
+    p = np.array([gap["p"] for gap in gaps], np.float64)
+    for gap, h, q in zip(gaps, holm(p), benjamini_hochberg(p), strict=True):
+        if gap["p"] is not None:
+            gap.update(holm=float(h), q=float(q))
+    for condition in conditions.values():
+        condition["uneven"] = [
+            name
+            for name, entry in condition["classes"].items()
+            if entry["gap"]["holm"] is not None and entry["gap"]["holm"] <= alpha and entry["gap"]["value"] > 0
+        ]
 
 
 def _probabilities(logits: npt.NDArray[np.floating]) -> Floats:
