@@ -115,9 +115,10 @@ def test_draws_do_not_depend_on_how_many_are_held_at_once(monkeypatch: pytest.Mo
 
 def test_a_resample_without_a_class_has_no_macro_score_but_those_of_the_others() -> None:
     labels, p, _ = made_up(60)
-    weights = np.vstack([np.ones(60), (labels != 2).astype(float)])
+    weights = np.vstack([np.ones(60), labels != 2, labels == 0]).astype(float)
     overall, per_class = WeightedScores(labels, p).scores(weights)
     assert not np.isnan(overall["macro_f1"][0])
+    assert np.isnan([overall["kappa"][2], overall["mcc"][2]]).all()  # one class is left
     for name in ("macro_recall", "macro_f1", "macro_auc", "macro_pr_auc"):
         assert np.isnan(overall[name][1])
     rows = labels != 2
