@@ -112,7 +112,7 @@ def sensitivity_threshold(scores: Floats, positive: npt.NDArray[np.bool_], targe
         scores: (n,); positive: (n,) with at least one True; target: 0-1.
     """
     ordered = np.sort(scores[positive])[::-1]
-    needed = int(np.ceil(target * len(ordered) - 1e-9))  # .9 x 10 is 9.000000000000002 in binary
+    needed = int(np.ceil(target * len(ordered) - 1e-9))  # .55 x 100 is 55.00000000000001 in binary
     return float(ordered[max(needed, 1) - 1])
 
 

@@ -60,6 +60,11 @@ def test_no_larger_threshold_reaches_the_sensitivity(target: float) -> None:
         assert sensitivity_threshold(scores, positive, target) == max(reaching)
 
 
+def test_rounding_does_not_ask_for_one_film_more() -> None:
+    scores = np.arange(100.0)[::-1]
+    assert sensitivity_threshold(scores, np.ones(100, bool), 0.55) == scores[54]  # .55 x 100 > 55 in binary
+
+
 def test_no_other_threshold_has_a_larger_youden_index() -> None:
     hopeless = 0
     for scores, positive in small_sets():
