@@ -168,7 +168,7 @@ def clustered_ratios(
             value = whole if abs(value - whole) < _ROUNDING else value
             exact = exact_interval(value, concerned) if concerned >= MIN_GROUPS else None
         few = f"{concerned} patient groups, at least {MIN_GROUPS} are needed" if concerned < MIN_GROUPS else None
-        found[name] = entry(value, spread[:, place], why_not=None if value is not None else "no such film", few=few)
+        found[name] = entry(value, spread[:, place], why_not="there is no such film", few=few)
         if exact is not None:
             found[name] = {"value": value, **exact, "exact": True}
     return found

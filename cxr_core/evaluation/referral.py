@@ -83,8 +83,8 @@ class Reading:
             count = everyone if rows is None else len(np.unique(codes[rows]))
             few = f"{count} patient groups {which}".rstrip() + f", at least {MIN_GROUPS} are needed"
             spread = np.concatenate([block[name] for block in blocks]) if blocks else np.full(1, np.nan)
-            number = None if np.isnan(value[0]) else float(value[0])
-            why_not = missing if number is None else alone if name[-1] == "macro_f1" else None
+            why_not = (alone or missing) if name[-1] == "macro_f1" else missing
+            number = None if np.isnan(value[0]) or why_not == alone else float(value[0])
             found[name] = entry(number, spread, why_not=why_not, few=few if count < MIN_GROUPS else None)
         return found
 
