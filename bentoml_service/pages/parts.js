@@ -47,7 +47,8 @@ export function legend(answer, alone) {
     lines.push(make("p", { class: "flagged" }, make("strong", {}, "TB flag: "), standing(point)));
   } else if (point) {
     const mark = glued(`The mark is the threshold of the TB flag, ${percent(point.threshold)}.`);
-    lines.push(make("p", { class: "small" }, point.flagged ? mark : `No TB flag: ${standing(point)}`));
+    const not = answer.prediction === point.label ? "Predicted, yet without the TB flag" : "No TB flag";
+    lines.push(make("p", { class: "small" }, point.flagged ? mark : `${not}: ${standing(point)}`));
   }
   if (calibration) {
     const how = `Calibrated on ${calibration.films} films (temperature ${number(calibration.temperature)}).`;

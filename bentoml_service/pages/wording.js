@@ -16,6 +16,7 @@ const MEANINGS = {
   not_a_chest_film: ["Perhaps no chest film", "Do not rely on the answer before somebody has looked at the picture."],
   tb_flag: ["TB flag", ""],
   several_labels: ["Several labels fit", ""],
+  other_label: ["Another label fits", ""],
   empty_set: ["No label fits", "The film may be unlike those that the model knows."],
 };
 

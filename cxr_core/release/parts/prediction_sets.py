@@ -16,11 +16,12 @@ from cxr_core.release.manifest import PackageManifest
 from cxr_core.release.parts.base import OpenFile, Part, PartAnswer, Scored, read_record
 from cxr_core.release.prediction import Advice
 
-__all__ = ["EMPTY_SET", "SETS_FILE", "SEVERAL_LABELS", "PredictionSetsAnswer", "PredictionSetsPart"]
+__all__ = ["EMPTY_SET", "OTHER_LABEL", "SETS_FILE", "SEVERAL_LABELS", "PredictionSetsAnswer", "PredictionSetsPart"]
 
 SETS_FILE = RECORD
 EMPTY_SET = "empty_set"  # codes of the advice
 SEVERAL_LABELS = "several_labels"
+OTHER_LABEL = "other_label"
 
 Kind = Literal["class_conditional", "marginal"]
 
@@ -56,7 +57,7 @@ class PredictionSetsPart(Part):
     file = SETS_FILE
     title = "Prediction set: the labels that the true one is among, in a promised share of films."
     answer_model = PredictionSetsAnswer
-    advice_codes = (EMPTY_SET, SEVERAL_LABELS)
+    advice_codes = (EMPTY_SET, SEVERAL_LABELS, OTHER_LABEL)
 
     def __init__(self, record: PredictionSets) -> None:
         self.record = record
@@ -78,20 +79,20 @@ class PredictionSetsPart(Part):
         return {"kind": self.kind, **self.record.model_dump(mode="json")}
 
     def answer(self, scored: Scored) -> PartAnswer | None:
-        """The set of the film, with advice where it is not one label; nothing where no quantile could be fitted."""
+        """The set of the film, with advice where it is not the answered label alone; nothing without any quantile."""
         if self.kind == "marginal" and self.record.quantile is None:
             return None
         marginal = self._labels(scored, conditional=False)
         labels = self._labels(scored, conditional=True) if self.kind == "class_conditional" else marginal
         said = PredictionSetsAnswer(level=self.record.level, labels=labels, kind=self.kind, marginal=marginal)
-        return PartAnswer(said, _advice(said))
+        return PartAnswer(said, _advice(said, scored.labels[int(scored.logits.argmax())]))
 
     def _labels(self, scored: Scored, conditional: bool) -> tuple[str, ...]:
         row = self.record.sets(scored.uncalibrated[None], conditional)[0]
         return tuple(scored.labels[place] for place in np.flatnonzero(row))
 
 
-def _advice(said: PredictionSetsAnswer) -> tuple[Advice, ...]:
+def _advice(said: PredictionSetsAnswer, answered: str) -> tuple[Advice, ...]:
     level = f"{100 * said.level:g}%"
     if not said.labels:
         message = f"None of the classes fits at the level of {level}: have a reader decide."
@@ -100,4 +101,7 @@ def _advice(said: PredictionSetsAnswer) -> tuple[Advice, ...]:
         *first, last = said.labels
         message = f"{', '.join(first)} and {last} fit at the level of {level}: have a reader decide."
         return (Advice(code=SEVERAL_LABELS, message=message),)
+    if said.labels != (answered,):  # quantiles that differ by class can let in a less probable one
+        message = f"{said.labels[0]} fits at the level of {level}, {answered} does not: have a reader decide."
+        return (Advice(code=OTHER_LABEL, message=message),)
     return ()

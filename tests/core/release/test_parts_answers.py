@@ -242,6 +242,13 @@ def test_a_set_that_is_not_one_label_warns(trusted: Predictor) -> None:
     ]  # fmt: skip
 
 
+def test_a_set_of_another_label_than_the_answered_warns(tmp_path: Path) -> None:
+    said = answer(loaded(tmp_path, {"prediction_sets": sets_part((0.1, 0.9, 0.1))}), (1.0, 0.5, 0.0))
+    assert (said.label, said.parts["prediction_sets"]["labels"]) == ("Normal", ["Pneumonia"])
+    warned = [warning.message for warning in said.warnings if warning.code == "other_label"]
+    assert warned == ["Pneumonia fits at the level of 90%, Normal does not: have a reader decide."]
+
+
 def test_a_class_with_too_few_films_has_the_marginal_sets_answered(tmp_path: Path) -> None:
     predictor = loaded(tmp_path, {"prediction_sets": sets_part((0.5, None, 0.65))})
     said = answer(predictor, SICK).parts["prediction_sets"]
