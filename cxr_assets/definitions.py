@@ -8,7 +8,7 @@ from cxr_assets.dataset import assets as dataset
 from cxr_assets.dataset import checks as dataset_checks
 from cxr_assets.eda.assets import eda_assets
 from cxr_assets.evaluation import assets as evaluation
-from cxr_assets.evaluation import calibrated, embeddings, folds, points
+from cxr_assets.evaluation import calibrated, embeddings, folds, points, uncertainty
 from cxr_assets.explain import assets as explain
 from cxr_assets.inference.jobs import predict_folder
 from cxr_assets.mlflow import MlflowResource
@@ -18,7 +18,7 @@ from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResou
 from cxr_assets.robustness import assets as robustness
 from cxr_assets.training import assets as training
 from cxr_assets.training import study
-from cxr_assets.trust import failures, subgroups
+from cxr_assets.trust import failures, shortcuts, subgroups
 
 __all__ = ["CROSS_VALIDATION_JOB", "OBSERVE_JOB", "PIPELINE_JOB", "defs"]
 
@@ -26,7 +26,7 @@ _settings = SettingsResource()
 _store = StoreResource(settings=_settings)
 _sources = [dataset.raw_images, *dataset.label_sources]  # observed, never made
 # Modules that say what a model is worth: each lists its assets and its checks.
-_evidence = (calibrated, points, subgroups, failures)
+_evidence = (calibrated, points, uncertainty, shortcuts, subgroups, failures)
 _observed = dg.AssetSelection.assets(*(source.key for source in _sources))
 
 OBSERVE_JOB = "observe_raw_images"
