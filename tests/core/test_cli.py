@@ -42,7 +42,12 @@ def test_predicting_before_the_pipeline_ran_says_so(tmp_path: Path):
 
 
 def test_phantoms_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name, value in {"PATIENTS_PER_CLASS": "2", "EXACT_DUPLICATES": "1", "NEAR_DUPLICATES": "1"}.items():
+    for name, value in {
+        "PATIENTS_PER_CLASS": "2",
+        "EXACT_DUPLICATES": "1",
+        "NEAR_DUPLICATES": "1",
+        "WRONG_LABELS": "1",
+    }.items():
         monkeypatch.setenv(f"CXR_PHANTOM__{name}", value)
     first = call("phantom", "--into", str(tmp_path / "films"))
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("*")}
