@@ -127,6 +127,7 @@ class ArtefactStore:
         report: Any,
         figures: Mapping[str, bytes],
         tables: Mapping[str, pd.DataFrame] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Artefact:
         """Store a JSON report (sorted keys, NaN refused) with its figures and tables as one folder.
 
@@ -136,6 +137,7 @@ class ArtefactStore:
             report: JSON value.
             figures: PNG bytes by name; written as ``<name>.png``.
             tables: data frames by name; written as ``<name>.parquet``.
+            files: further files by their whole name.
         """
 
         def fill(folder: Path) -> None:
@@ -144,6 +146,8 @@ class ArtefactStore:
                 (folder / f"{figure}.png").write_bytes(png)
             for title, table in (tables or {}).items():
                 (folder / f"{title}.parquet").write_bytes(_parquet_bytes(table))
+            for title, data in (files or {}).items():
+                (folder / title).write_bytes(data)
 
         return self.write_tree(name, fill)
 

@@ -26,6 +26,7 @@ from cxr_core.store import write_atomically
 
 __all__ = [
     "CORRECTION_COLUMNS",
+    "QUEUE_COLUMNS",
     "LabelCorrections",
     "LabelTable",
     "apply_corrections",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 CORRECTION_COLUMNS = ("content_digest", "label", "action", "reviewer", "decided", "model_digest")
+# Further columns of a relabel queue, which a reader fills in by hand: why the film is asked about.
+QUEUE_COLUMNS = ("rank", "image_id", "filed", "suggested", "score", "kind", "source")
 
 _NAME = re.compile(r"labels-(\d{6,})-([0-9a-f]{12})\.csv")
 _VERSION_DIGITS = 12  # of the version in a file's name, enough to see that name and content belong together
@@ -160,14 +163,17 @@ def _rows(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, str]]]:
         lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise CxrError(f"{path} is not a CSV table in UTF-8: export it again.") from error
-    if not lines or tuple(lines[0]) != CORRECTION_COLUMNS:
+    queue = bool(lines) and tuple(lines[0]) == CORRECTION_COLUMNS + QUEUE_COLUMNS
+    if not queue and (not lines or tuple(lines[0]) != CORRECTION_COLUMNS):
         raise CxrError(f"{path} must have the columns {', '.join(CORRECTION_COLUMNS)}: export it again.")
     for line, values in enumerate(lines[1:], start=2):
         if not values:
             continue  # an empty line, as editors leave it at the end
-        if len(values) != len(CORRECTION_COLUMNS):
-            raise CxrError(f"{path}, line {line}: it must have {len(CORRECTION_COLUMNS)} values, export it again.")
-        row = dict(zip(CORRECTION_COLUMNS, values, strict=True))
+        if len(values) != len(lines[0]):
+            raise CxrError(f"{path}, line {line}: it must have {len(lines[0])} values, export it again.")
+        row = dict(zip(lines[0], values, strict=True))
+        if queue and not (row["action"] or row["reviewer"] or row["decided"]):
+            continue  # nobody has looked at this film yet
         for column in ("content_digest", "model_digest"):
             if not _DIGEST.fullmatch(row[column]):
                 raise CxrError(f"{path}, line {line}: {column} must be a SHA-256 in 64 small hexadecimal digits.")

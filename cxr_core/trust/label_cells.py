@@ -74,10 +74,10 @@ def examine_cells(
 ) -> list[Cell]:
     """Test every (source, label) against every other class.
 
-    A head learns the two classes on the sources that hold both; its scores in this source are fitted as a mixture. Where
-    that gains, the head learns again with this source's films too, each counting as much for either class as the fit
-    says, and scores them out of fold: the second fit knows how the classes look here. Test and ranking are the second
-    fit's; the share stays the first one's, whose head never saw this source and so could not talk itself into more.
+    A head learns the two classes on the sources that hold both; its scores in this source are fitted as a mixture.
+    Where that gains, the head learns again with this source's films too, each counting as much for either class as the
+    fit says, and scores them out of fold: the second fit knows how the classes look here. Test and ranking are the
+    second fit's; the share stays the first one's, whose head never saw this source and could not talk itself into more.
 
     Args:
         space: (n, r) of :func:`~cxr_core.trust.label_space.audit_space` with ``sources``.

@@ -1,8 +1,8 @@
 """Confident learning: which labels a head that never saw the patient contradicts, and how many are wrong.
 
-Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70, 2021: class thresholds
-(equation 2), the confident joint (1) and its calibration to the label counts (3), pruning by the noise rate of each pair
-of classes with the normalised margin as ranking (section 4.3). Written anew from the paper.
+Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70, 2021: the confident
+joint (equation 1), class thresholds (2), calibration to the label counts (3), pruning by the noise rate of each pair of
+classes, ranked by the margin between the two. Written anew from the paper.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def confident_learning(
         raise CxrError(f"{len(labels)} labels do not fit probabilities of {n} films and {k} classes: predict again.")
     inside = np.ones(n, bool) if counted is None else counted
     thresholds = thresholds_of(labels, probabilities, np.ones(n) if trusted is None else trusted.astype(np.float64))
-    joint = calibrated_joint(confident_joint(labels, probabilities, thresholds, inside.astype(np.float64)), np.bincount(
-        labels[inside], minlength=k).astype(np.float64))  # fmt: skip
+    films = np.bincount(labels[inside], minlength=k).astype(np.float64)
+    joint = calibrated_joint(confident_joint(labels, probabilities, thresholds, inside.astype(np.float64)), films)
     rows = np.arange(n)
     own = probabilities[rows, labels]
     others = probabilities.copy()
@@ -74,14 +74,11 @@ def confident_learning(
     suggested = others.argmax(axis=1).astype(np.int64)
     suspects = np.zeros(n, bool)
     for label in range(k):
-        films = np.flatnonzero((labels == label) & inside)
+        filed = np.flatnonzero((labels == label) & inside)
         for other in range(k):
-            count = int(round(joint[label, other])) if other != label else 0
-            if count == 0:
-                continue
-            order = np.argsort(-(probabilities[films, other] - probabilities[films, label]), kind="stable")
-            chosen = films[order[:count]]
-            suspects[chosen] = True
+            count = round(float(joint[label, other])) if other != label else 0
+            order = np.argsort(probabilities[filed, label] - probabilities[filed, other], kind="stable")
+            suspects[filed[order[:count]]] = True
     margin = probabilities[rows, suggested] - own
     return Confident(thresholds, joint, suspects, suggested, own, margin)
 
@@ -111,7 +108,8 @@ def confident_joint(labels: Integers, probabilities: Floats, thresholds: Floats,
     present = np.where(reached, probabilities, -1.0).argmax(axis=1)
     cells = labels * k + present
     some = reached.any(axis=1)
-    return np.bincount(cells[some], weights[some], minlength=k * k).reshape(k, k)
+    counts = np.bincount(cells[some], weights[some], minlength=k * k).astype(np.float64)
+    return counts.reshape(k, k)
 
 
 def calibrated_joint(counts: Floats, films: Floats) -> Floats:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,9 @@ from cxr_core.errors import CxrError
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier
 from cxr_core.progress import Log, progress
+from cxr_core.trust.label_space import RegionFeatures
 
-__all__ = ["RegionFeatures", "region_features"]
+__all__ = ["region_features"]
 
 _GRID = 4  # cells a side: a cell is a quarter of the chest, a lobe or so
 _CHANNELS = 256  # of a stage at most; wider ones are projected, inner products kept within a sixteenth
@@ -33,26 +33,13 @@ _FINEST = 4  # stages whose maps are reduced less than this see edges and grain 
 _BATCH = 32  # frames at once: all maps of a batch are held
 
 
-@dataclass(frozen=True)
-class RegionFeatures:
-    """Features of n films.
-
-    Attributes:
-        values: (n, d) float32.
-        widths: columns of each block, adding up to d; blocks weigh the same whatever their width.
-    """
-
-    values: npt.NDArray[np.float32]
-    widths: tuple[int, ...]
-
-
 def region_features(
     model: Classifier, frames: Frames, preprocessing: Preprocessing, seed: int, log: Log | None = None
 ) -> RegionFeatures:
     """Mean activations of every stage in each cell of a grid, left and right added.
 
-    A lesion may lie on either side: mirrored cells are added, so that both sides teach the same weights. The signed root
-    keeps single strong activations from drowning the others (Perronnin et al., ECCV 2010, section 3.3).
+    A lesion may lie on either side: mirrored cells are added, so that both sides teach the same weights. The signed
+    root keeps single strong activations from drowning the others (Perronnin et al., ECCV 2010, section 3.3).
 
     Args:
         model: with pretrained weights that no label of these films has touched; used in evaluation mode.
@@ -95,7 +82,7 @@ def region_features(
 def _stages(backbone: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     """The stages that timm names, and their siblings of the same sequence, in order."""
     info = getattr(backbone, "feature_info", None)
-    named = [str(entry["module"]) for entry in info] if info is not None else []  # type: ignore[union-attr]
+    named = [str(entry["module"]) for entry in info] if info is not None else []
     if not named:
         raise CxrError(f"timm does not name the stages of {name}: choose another backbone for the label audit.")
     found: list[tuple[str, nn.Module]] = []

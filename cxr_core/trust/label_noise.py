@@ -1,4 +1,4 @@
-"""How many labels are wrong, by class and source, with intervals over patient groups; what a perfect reader would score.
+"""How many labels are wrong, by class and source, with intervals; and what a perfect classifier would score on them.
 
 A classifier without any error, scored against wrong labels, has a recall of 1 minus the share of them: of a class of
 which 27 % are another's, .73 (TRAPS 2). The model's recall says nothing before it is read beside that number.
@@ -90,7 +90,7 @@ def estimate_noise(
             mask = np.zeros(len(labels))
             mask[only] = 1.0
             used = used * mask
-        films = np.bincount(labels, used, minlength=k)
+        films = np.bincount(labels, used, minlength=k).astype(np.float64)
         return calibrated_joint(confident_joint(labels, probabilities, thresholds, used), films)
 
     spread: list[Floats] = []
@@ -104,8 +104,8 @@ def estimate_noise(
             now = {key: float(values[row]) for key, values in shares.items() if key in chosen}
             thresholds = thresholds_of(labels, probabilities, weight * trusted)
             spread.append(_with_cells(joint_of(weight, None, thresholds), now, places, weight))
-            for key, rows in places.items():
-                by_source[key].append(_cell_share(joint_of, key, rows, now, weight, thresholds))
+            for place, rows in places.items():
+                by_source[place].append(_cell_share(joint_of, place, rows, now, weight, thresholds))
     ones = np.ones(len(labels))
     thresholds = thresholds_of(labels, probabilities, trusted.astype(np.float64))
     now = {_key(cell): cell.mixture.share for cell in systematic if cell.mixture is not None}
@@ -124,7 +124,9 @@ def interval_entry(value: float, spread: Floats, **more: Any) -> dict[str, Any]:
     if not np.isfinite(value):
         return unavailable("no film of it", **more)
     interval = percentile_interval(spread, keep_flat=True)
-    return available(float(value), interval and interval["low"], interval and interval["high"], **more)
+    if interval is None:
+        return available(float(value), **more)
+    return available(float(value), interval["low"], interval["high"], **more)
 
 
 def _key(cell: Cell) -> tuple[str, int, int]:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cxr_core.errors import CxrError
 
-__all__ = ["audit_space"]
+__all__ = ["RegionFeatures", "audit_space"]
 
 Floats = npt.NDArray[np.float64]
 
 _EXACT = 3000  # films up to which the space is exact: an eigendecomposition of that size takes seconds
 _PROJECTED = 2048  # dimensions beyond: inner products kept within 2 % (Johnson and Lindenstrauss 1984)
+
+
+@dataclass(frozen=True)
+class RegionFeatures:
+    """Features of n films.
+
+    Attributes:
+        values: (n, d) float32.
+        widths: columns of each block, adding up to d; blocks weigh the same whatever their width.
+    """
+
+    values: npt.NDArray[np.float32]
+    widths: tuple[int, ...]
 
 
 def audit_space(
