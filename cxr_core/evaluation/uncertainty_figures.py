@@ -166,6 +166,9 @@ def policy_figure(report: Mapping[str, Any]) -> Figure:
                 flag["share"]["value"], said["value"], marker="*", markersize=14, color=ACCENT, linestyle="none",
                 markeredgecolor="white", label=f"flag below {flag['threshold']:g}", zorder=5,
             )  # fmt: skip
+        if missing := [row[score]["reason"] for row in selective["policies"] if row[score]["value"] is None]:
+            text = f"not available: {missing[0]}"
+            axis.text(0.6, 0.08, text, transform=axis.transAxes, ha="center", fontsize=9, color=GREY)
         axis.set(title=title.format(followed=selective["followed"]), xlabel="share of films referred")
         axis.grid(alpha=0.3)
     handles, labels = axes[1, 1].get_legend_handles_labels()
