@@ -21,7 +21,9 @@ from cxr_core.release.manifest import REFERENCE_LOGITS
 from cxr_core.release.parts import PARTS
 from cxr_core.release.parts.embedding import EmbeddingPart
 from cxr_core.release.parts.explain import ExplainPart
+from cxr_core.release.parts.film_detector import FilmDetectorPart
 from cxr_core.release.parts.int8 import INT8_NETWORK, Int8Part
+from cxr_core.trust.chest_film_part import film_detector_part
 
 __all__ = ["LEFT_OUT", "MadeParts", "make_parts"]
 
@@ -95,6 +97,13 @@ def make_parts(
     for name, part in PARTS.items():
         if part.file in (given := records or {}):
             files[name] = {file: given[file] for file in (part.file, *part.recorded) if file in given}
+    if records is not None:
+        try:
+            files[FilmDetectorPart.name] = film_detector_part(
+                records, files.get(EmbeddingPart.name), int8, test.frames, preprocessing
+            )
+        except CxrError as error:  # too few films to fit it to, or no embedding: nobody is told what it cannot see
+            left_out[FilmDetectorPart.name] = str(error)
     for name, reason in left_out.items():
         if log is not None:
             log(f"The package has no part {name}. {reason}")

@@ -8,6 +8,7 @@ from cxr_core.release.parts.base import OpenFile, Part, PartAnswer, Scored
 from cxr_core.release.parts.calibration import CalibrationPart
 from cxr_core.release.parts.embedding import EmbeddingPart
 from cxr_core.release.parts.explain import ExplainPart
+from cxr_core.release.parts.film_detector import FilmDetectorPart
 from cxr_core.release.parts.int8 import Int8Part
 from cxr_core.release.parts.operating_points import OperatingPointsPart
 from cxr_core.release.parts.prediction_sets import PredictionSetsPart
@@ -17,7 +18,15 @@ __all__ = ["PARTS", "OpenFile", "Part", "PartAnswer", "Scored", "answer_schema"]
 # Known parts by name. A package that holds others is served without them, with a warning in the log.
 PARTS: dict[str, type[Part]] = {
     part.name: part
-    for part in (CalibrationPart, EmbeddingPart, ExplainPart, Int8Part, OperatingPointsPart, PredictionSetsPart)
+    for part in (
+        CalibrationPart,
+        EmbeddingPart,
+        ExplainPart,
+        FilmDetectorPart,
+        Int8Part,
+        OperatingPointsPart,
+        PredictionSetsPart,
+    )
 }
 
 
