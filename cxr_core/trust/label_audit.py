@@ -101,7 +101,7 @@ def audit_labels(
     sources = found.films["source"].to_numpy(object)
     noise = estimate_noise(
         found.labels, found.probabilities, sources, groups, found.cells, found.systematic, found.taught,
-        ~found.by_system & _open(found, films, settled), seed, settings.resamples,
+        found.counted, seed, settings.resamples,
     )  # fmt: skip
     queue = relabel_queue(found, films.set_index("image_id")["sha256"], doubles)
     report.update(
@@ -126,10 +126,6 @@ def _settled(films: pd.DataFrame, index: pd.DataFrame) -> npt.NDArray[np.bool_]:
         return np.zeros(len(films), bool)
     read = index.loc[index["label_source"] == "review", "sha256"]
     return films["sha256"].isin(read).to_numpy()
-
-
-def _open(found: Found, films: pd.DataFrame, settled: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    return ~found.films["image_id"].isin(films.loc[settled, "image_id"]).to_numpy()
 
 
 def _film_table(found: Found | None) -> pd.DataFrame:

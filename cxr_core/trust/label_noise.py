@@ -80,8 +80,8 @@ def estimate_noise(
         seed, resamples: of the bootstrap, the classifiers taken as given.
     """
     k = probabilities.shape[1]
-    fitted = [cell for cell in cells if cell.mixture is not None]
-    chosen = {(cell.source, cell.label, cell.other) for cell in systematic}
+    fitted = [cell for cell in cells if cell.judge]
+    chosen = {cell.key for cell in systematic}
     places = {key: np.flatnonzero((sources == key[0]) & (labels == key[1])) for key in _keys(sources, labels)}
 
     def joint_of(weights: Floats, only: npt.NDArray[np.intp] | None, thresholds: Floats) -> Floats:
@@ -95,9 +95,9 @@ def estimate_noise(
 
     spread: list[Floats] = []
     by_source: dict[tuple[str, int], list[float]] = {key: [] for key in places}
-    by_cell: dict[tuple[str, int, int], list[Floats]] = {_key(cell): [] for cell in fitted}
+    by_cell: dict[tuple[str, int, int], list[Floats]] = {cell.key: [] for cell in fitted}
     for weights in resample_weights(groups.tolist(), seed, resamples):
-        shares = {_key(cell): _shares(cell, weights) for cell in fitted}
+        shares = {cell.key: _shares(cell, weights) for cell in fitted}
         for key, values in shares.items():
             by_cell[key].append(values)
         for row, weight in enumerate(weights):
@@ -108,7 +108,7 @@ def estimate_noise(
                 by_source[place].append(_cell_share(joint_of, place, rows, now, weight, thresholds))
     ones = np.ones(len(labels))
     thresholds = thresholds_of(labels, probabilities, trusted.astype(np.float64))
-    now = {_key(cell): cell.mixture.share for cell in systematic if cell.mixture is not None}
+    now = {cell.key: cell.share for cell in systematic}
     sources_ = {
         key: interval_entry(
             _cell_share(joint_of, key, rows, now, ones, thresholds), np.array(by_source[key]), films=len(rows)
@@ -129,19 +129,15 @@ def interval_entry(value: float, spread: Floats, **more: Any) -> dict[str, Any]:
     return available(float(value), interval["low"], interval["high"], **more)
 
 
-def _key(cell: Cell) -> tuple[str, int, int]:
-    return cell.source, cell.label, cell.other
-
-
 def _keys(sources: npt.NDArray[np.object_], labels: Integers) -> list[tuple[str, int]]:
     return sorted({(str(source), int(label)) for source, label in zip(sources, labels, strict=True)})
 
 
 def _shares(cell: Cell, weights: Floats) -> Floats:
-    assert cell.mixture is not None and cell.scores is not None and cell.anchors is not None  # noqa: PT018
-    assert cell.reference is not None and cell.anchor_rows is not None  # noqa: PT018
+    judged = cell.judged
+    assert judged.scores is not None and judged.anchors is not None and judged.reference is not None  # noqa: PT018
     taken = weights[:, np.concatenate([cell.rows, cell.anchor_rows])]
-    return resampled_shares(cell.scores, cell.anchors, cell.reference, cell.mixture.share, taken)
+    return resampled_shares(judged.scores, judged.anchors, judged.reference, cell.share, taken)
 
 
 def _with_cells(

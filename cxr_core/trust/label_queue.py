@@ -83,11 +83,11 @@ def _suspects(found: Found, sha256: pd.Series) -> pd.DataFrame:
     own, other = p[np.arange(n), labels], p[np.arange(n), suggested]
     np.divide(other, own + other, out=wrong, where=own + other > 0)
     for cell in found.systematic:
-        assert cell.mixture is not None
+        assert cell.judged.mixture is not None
         rows = cell.suspects()
         place = {row: at for at, row in enumerate(cell.rows.tolist())}
         for row in rows.tolist():
-            wrong[row] = cell.mixture.wrong[place[row]]
+            wrong[row] = cell.judged.mixture.wrong[place[row]]
             suggested[row] = cell.other
     rows = np.flatnonzero(found.suspects)
     films = found.films.iloc[rows]

@@ -40,9 +40,10 @@ class Found:
         probabilities: (n, k) out of fold, the head taught without the suspects of the pass before.
         taught: (n,) films that taught that head.
         cells: every (source, label, other class).
-        systematic: those that are mixtures, by the test.
+        systematic: those that are mixtures, by the test and by their share.
         by_system: (n,) suspects of those.
-        confident: of the last pass, over the other films.
+        counted: (n,) films that confident learning judges: no such suspects, and not settled by a reader.
+        confident: of the last pass, over those films.
         given: whether the probabilities were given from outside.
     """
 
@@ -55,6 +56,7 @@ class Found:
     cells: list[Cell]
     systematic: list[Cell]
     by_system: Flags
+    counted: Flags
     confident: Confident
     given: bool
 
@@ -116,12 +118,17 @@ def search(
     judged = np.where(sizes >= settings.min_films, sources, "\0few")
     inside = audit_space(values[kept], widths, seed, judged.astype(object))
     cells = examine_cells(inside, labels, sources, fold, audited, settings.head_strength, settings.min_films)
-    tests = sum(cell.mixture is not None for cell in cells)
-    systematic = [cell for cell in cells if cell.mixture is not None and cell.p_value * tests <= settings.alpha]
+    tests = sum(bool(cell.judge) for cell in cells)
+    systematic = [
+        cell
+        for cell in cells
+        if cell.judge and cell.p_value * tests <= settings.alpha and cell.share >= settings.min_system_share
+    ]
     by_system = np.zeros(len(chosen), bool)
     for cell in systematic:
         by_system[cell.suspects()] = True
     by_system &= open_
+    counted = ~by_system & open_
     space = audit_space(values[kept], widths, seed)
     left_out = by_system.copy()
     outside = None if given is None else _given(given, chosen, classes, len(names))
@@ -132,10 +139,10 @@ def search(
             if outside is None
             else outside
         )
-        confident = confident_learning(labels, probabilities, taught, ~by_system & open_)
+        confident = confident_learning(labels, probabilities, taught, counted)
         left_out = by_system | confident.suspects
     return Found(
-        chosen, audited, fold, space, probabilities, taught, cells, systematic, by_system, confident,
+        chosen, audited, fold, space, probabilities, taught, cells, systematic, by_system, counted, confident,
         outside is not None,
     )  # fmt: skip
 

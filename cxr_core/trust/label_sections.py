@@ -131,26 +131,27 @@ def source_entries(found: Found, noise: Noise) -> list[dict[str, Any]]:
 
 def cell_entries(found: Found, noise: Noise) -> list[dict[str, Any]]:
     """Each source, class and other class: the mixture, or why there is none."""
-    systematic = {(cell.source, cell.label, cell.other) for cell in found.systematic}
-    tests = sum(cell.mixture is not None for cell in found.cells)
+    systematic = {cell.key for cell in found.systematic}
+    tests = sum(bool(cell.judge) for cell in found.cells)
     result = []
     for cell in found.cells:
-        key = (cell.source, cell.label, cell.other)
         entry: dict[str, Any] = {
             "source": cell.source,
             "label": found.names[cell.label],
             "other": found.names[cell.other],
             "films": len(cell.rows),
-            "is_mixture": key in systematic,
+            "is_mixture": cell.key in systematic,
+            "judge": cell.judge or None,
         }
-        if cell.mixture is None:
-            entry.update(share=unavailable(cell.reason), gain=None, p_adjusted=None, suspects=0)
+        mixture = cell.judged.mixture
+        if mixture is None:
+            entry.update(share=unavailable(cell.judged.reason), gain=None, p_adjusted=None, suspects=0)
         else:
             entry.update(
-                share=interval_entry(cell.mixture.share, noise.cells[key]),
-                gain=cell.mixture.gain,
+                share=interval_entry(mixture.share, noise.cells[cell.key]),
+                gain=mixture.gain,
                 p_adjusted=min(1.0, cell.p_value * tests),
-                suspects=len(cell.suspects()) if key in systematic else 0,
+                suspects=len(cell.suspects()) if cell.key in systematic else 0,
             )
         result.append(entry)
     return result
