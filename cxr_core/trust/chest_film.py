@@ -17,28 +17,17 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass, fields
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from cxr_core.errors import CxrError
+from cxr_core.trust.chest_film_record import RECORD_FILE, ChestFilmRecord
 from cxr_core.trust.chest_film_statistics import STATISTICS, THUMBNAIL, frame_statistics, thumbnails
 
-__all__ = [
-    "ARRAYS_FILE",
-    "MEASURES",
-    "RECORD_FILE",
-    "ChestFilmArrays",
-    "ChestFilmDetector",
-    "ChestFilmRecord",
-    "DetectionRate",
-    "ShareOfFilms",
-]
+__all__ = ["MEASURES", "ChestFilmArrays", "ChestFilmDetector"]
 
-RECORD_FILE = "chest_film.json"
-ARRAYS_FILE = "chest_film.npz"
 MEASURES = ("embedding", "statistics", "orientation")
 
 _SMALLEST = 1e-9  # added before a logarithm
@@ -46,61 +35,6 @@ _FARTHEST = 50.0  # standard deviations: a statistic further away is as strange 
 
 Floats = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]
-_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ShareOfFilms(_Record):
-    """A share with its exact interval (Clopper and Pearson, Biometrika 1934).
-
-    Attributes:
-        value, low, high: 0-1; 95 %.
-        films: of how many.
-    """
-
-    value: _Share
-    low: _Share
-    high: _Share
-    films: int = Field(ge=1)
-
-
-class DetectionRate(ShareOfFilms):
-    """Share of other pictures of one kind that is found to be no chest film.
-
-    Attributes:
-        auc: area under the ROC curve of the strangeness, these pictures against test films.
-    """
-
-    auc: _Share
-
-
-class ChestFilmRecord(_Record):
-    """Content of ``chest_film.json``.
-
-    Attributes:
-        trained_model: digest of the model whose embeddings it was fitted to.
-        requested_rate: share of chest films that may be refused, as the settings ask.
-        rate: the share that is promised: the requested one, or what so few calibration films allow.
-        training_films, validation_films, calibration_films: fitted to, scaled by, threshold from.
-        embedding_size: length of an embedding.
-        arrays: file with the arrays.
-        false_rejection: share of test films refused.
-        detection: by kind of other picture, see :mod:`cxr_core.trust.other_pictures`.
-    """
-
-    trained_model: str
-    requested_rate: float = Field(gt=0, lt=1)
-    rate: float = Field(gt=0, lt=1)
-    training_films: int = Field(ge=1)
-    validation_films: int = Field(ge=1)
-    calibration_films: int = Field(ge=1)
-    embedding_size: int = Field(ge=1)
-    arrays: str
-    false_rejection: ShareOfFilms | None = None
-    detection: dict[str, DetectionRate] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,6 +101,12 @@ class ChestFilmDetector:
     def threshold(self) -> float:
         """A picture whose score is at or below it is taken for no chest film: the promised rate, 0-1."""
         return self.record.rate
+
+    @property
+    def limit(self) -> float:
+        """The threshold as strangeness: a picture beyond it is taken for no chest film."""
+        m = len(self.arrays.calibration)
+        return float(self.arrays.calibration[m - round(self.record.rate * (m + 1))])
 
     def strangeness(self, embeddings: npt.NDArray[np.float32], frames: Frames) -> Floats:
         """How unlike the training films each picture is.

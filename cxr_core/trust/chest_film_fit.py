@@ -10,11 +10,12 @@ import numpy.typing as npt
 from cxr_core.dataset.frames import Frames
 from cxr_core.errors import CxrError
 from cxr_core.settings_trust import FilmDetectorSettings
-from cxr_core.trust.chest_film import ARRAYS_FILE, ChestFilmArrays, ChestFilmDetector, ChestFilmRecord
+from cxr_core.trust.chest_film import ChestFilmArrays, ChestFilmDetector
+from cxr_core.trust.chest_film_record import ARRAYS_FILE, ChestFilmRecord
 from cxr_core.trust.chest_film_statistics import STATISTICS, frame_statistics, thumbnails
 from cxr_core.trust.other_pictures import ALTERED, altered_films
 
-__all__ = ["FEWEST_FILMS", "fit_chest_film_detector", "promised_rate", "spread", "strangeness_of"]
+__all__ = ["FEWEST_FILMS", "TooFewFilms", "fit_chest_film_detector", "promised_rate", "spread", "strangeness_of"]
 
 FEWEST_FILMS = 20  # of training, validation and calibration each: two lie beyond the tenth that a tail starts at
 _TAIL = 0.9  # quantile of validation films at which a tail starts; enough lie beyond to average their excess
@@ -26,6 +27,10 @@ _BLOCK = 256  # frames held at once
 Floats = npt.NDArray[np.float64]
 Embeddings = npt.NDArray[np.float32]
 Films = tuple[Embeddings, Frames]
+
+
+class TooFewFilms(CxrError):
+    """A split has too few films to fit or to measure the detector."""
 
 
 def fit_chest_film_detector(
@@ -42,14 +47,17 @@ def fit_chest_film_detector(
         settings: rate, components, films used.
 
     Raises:
-        CxrError: fewer than 20 films in one of the splits, or embeddings that are not finite or do not fit the frames.
+        TooFewFilms: fewer than 20 in one of the splits.
+        CxrError: embeddings that are not finite or do not fit the frames.
     """
     named = {"training": training, "validation": validation, "calibration": calibration}
     for name, (embeddings, frames) in named.items():
         if len(embeddings) != len(frames):
             raise CxrError(f"{len(embeddings)} embeddings and {len(frames)} {name} films do not match.")
         if len(frames) < FEWEST_FILMS:
-            raise CxrError(f"The film detector needs {FEWEST_FILMS} {name} films, there are {len(frames)}: add films.")
+            raise TooFewFilms(
+                f"The film detector needs {FEWEST_FILMS} {name} films, there are {len(frames)}: add films."
+            )
         if not np.isfinite(embeddings).all():
             raise CxrError(f"Embeddings of {name} films hold values that are no numbers: materialise embeddings again.")
     rows = spread(len(training[1]), settings.fitting_films)

@@ -13,8 +13,9 @@ from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.release.engines import OnnxRuntimeEngine, open_engine
 from cxr_core.release.parts.embedding import EMBEDDING_FILE, EmbeddingPart, EmbeddingRecord
 from cxr_core.release.parts.film_detector import FILM_DETECTOR_FILE, FilmDetectorRecord
-from cxr_core.trust.chest_film import ARRAYS_FILE, RECORD_FILE, ChestFilmDetector, ShareOfFilms
+from cxr_core.trust.chest_film import ChestFilmDetector
 from cxr_core.trust.chest_film_fit import spread
+from cxr_core.trust.chest_film_record import ARRAYS_FILE, RECORD_FILE, ShareOfFilms
 from cxr_core.trust.chest_film_report import exact_share, keeps_promise
 
 __all__ = ["film_detector_part"]

@@ -9,15 +9,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cxr_core import NOTICE
 from cxr_core.errors import CxrError
+from cxr_core.evaluation.availability import unavailable
 from cxr_core.evaluation.bootstrap import LEVEL, Ranking
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.settings_trust import FilmDetectorSettings
-from cxr_core.trust.chest_film import MEASURES, ChestFilmDetector, DetectionRate, ShareOfFilms
-from cxr_core.trust.chest_film_fit import Films, spread, strangeness_of
+from cxr_core.trust.chest_film import MEASURES, ChestFilmDetector
+from cxr_core.trust.chest_film_fit import Films, TooFewFilms, spread, strangeness_of
+from cxr_core.trust.chest_film_record import DetectionRate, ShareOfFilms
 from cxr_core.trust.other_pictures import ALTERED, DRAWN, TITLES, altered_films, draw_pictures
 
-__all__ = ["Measured", "OtherPictures", "exact_share", "keeps_promise", "measure_detector", "verdict"]
+__all__ = [
+    "REPORT_FILE",
+    "Measured",
+    "OtherPictures",
+    "detector_report",
+    "exact_share",
+    "keeps_promise",
+    "measure_detector",
+    "no_detector",
+    "verdict",
+]
+
+REPORT_FILE = "film_detector.json"
 
 _CHANCE = (1 - LEVEL) / 2  # of so many refused films, were the promise kept, below which it is called broken
 
@@ -76,10 +91,10 @@ def measure_detector(
         settings: pictures of a kind.
 
     Raises:
-        CxrError: no test films.
+        TooFewFilms: no test films.
     """
     if not len(test[1]):
-        raise CxrError("There are no test films to measure the film detector on: set split to keep some.")
+        raise TooFewFilms("There are no test films to measure the film detector on: set split to keep some.")
     strange = strangeness_of(detector, test, np.arange(len(test[1])))
     refused = int((~detector.is_chest(detector.scores_of(strange))).sum())
     chosen = test[1].take(spread(len(test[1]), settings.pictures))
@@ -97,6 +112,39 @@ def measure_detector(
         }
     )
     return Measured(ChestFilmDetector(record, detector.arrays), strange, others)
+
+
+def detector_report(measured: Measured, settings: FilmDetectorSettings) -> dict[str, Any]:
+    """The report of a measured detector: verdict, promise, what it was fitted to, what each kind of picture shows."""
+    record = measured.detector.record
+    kinds = [
+        {
+            "kind": kind,
+            "title": TITLES[kind],
+            **record.detection[kind].model_dump(),
+            "leading": other.leading,
+            "least_strange": float(other.strangeness.min()),
+            "median_strangeness": float(np.median(other.strangeness)),
+        }
+        for kind, other in measured.others.items()
+    ]
+    return {
+        "notice": NOTICE,
+        "verdict": verdict(measured.detector, settings),
+        "threshold": {"score": measured.detector.threshold, "strangeness": measured.detector.limit},
+        "kinds": kinds,
+        **record.model_dump(mode="json", exclude={"trained_model", "detection", "arrays"}),
+    }
+
+
+def no_detector(reason: str) -> dict[str, Any]:
+    """The report where no detector could be fitted."""
+    said = unavailable(reason)
+    return {
+        "notice": NOTICE,
+        "verdict": {"passed": False, "sentence": f"There is no film detector: {reason}", "limit": None, **said},
+        "kinds": [],
+    }
 
 
 def verdict(detector: ChestFilmDetector, settings: FilmDetectorSettings) -> dict[str, Any]:

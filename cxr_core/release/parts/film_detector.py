@@ -15,7 +15,8 @@ from cxr_core.release.manifest import PackageManifest
 from cxr_core.release.parts.base import OpenFile, Part, PartAnswer, Scored, read_record
 from cxr_core.release.parts.embedding import EmbeddingPart
 from cxr_core.release.prediction import Advice
-from cxr_core.trust.chest_film import RECORD_FILE, ChestFilmDetector, ShareOfFilms
+from cxr_core.trust.chest_film import ChestFilmDetector
+from cxr_core.trust.chest_film_record import RECORD_FILE, ShareOfFilms
 
 __all__ = ["FILM_DETECTOR_FILE", "NOT_A_CHEST_FILM", "FilmDetectorAnswer", "FilmDetectorPart", "FilmDetectorRecord"]
 
