@@ -27,7 +27,7 @@ from cxr_core.trust.label_sections import (
 from cxr_core.trust.label_space import RegionFeatures
 from cxr_core.trust.label_verdict import noise_verdict
 
-__all__ = ["REPORT_FILE", "LabelAudit", "audit_labels"]
+__all__ = ["REPORT_FILE", "LabelAudit", "audit_labels", "audited_films"]
 
 REPORT_FILE = "label_audit.json"
 
@@ -45,6 +45,23 @@ class LabelAudit:
     report: dict[str, Any]
     queue: pd.DataFrame
     films: pd.DataFrame
+
+
+def audited_films(films: pd.DataFrame, settings: LabelAuditSettings, seed: int) -> pd.DataFrame:
+    """The films that are audited: all, or whole patient groups drawn until there are ``max_films``; by image_id.
+
+    Args:
+        films: columns image_id, group_id and others.
+        settings: ``max_films``.
+        seed: of the draw.
+    """
+    ordered = films.sort_values("image_id", ignore_index=True)
+    if len(ordered) <= settings.max_films:
+        return ordered
+    sizes = ordered.groupby("group_id").size().sort_index()
+    drawn = sizes.iloc[np.random.default_rng(seed).permutation(len(sizes))]
+    chosen = drawn.index[drawn.cumsum() <= settings.max_films]
+    return ordered[ordered["group_id"].isin(chosen)].reset_index(drop=True)
 
 
 def audit_labels(
