@@ -16,7 +16,7 @@ from cxr_core.release.parts.base import OpenFile, Part, PartAnswer, Scored, read
 from cxr_core.release.parts.embedding import EmbeddingPart
 from cxr_core.release.prediction import Advice
 from cxr_core.trust.chest_film import ChestFilmDetector
-from cxr_core.trust.chest_film_record import RECORD_FILE, ShareOfFilms
+from cxr_core.trust.chest_film_record import ARRAYS_FILE, RECORD_FILE, ShareOfFilms
 
 __all__ = ["FILM_DETECTOR_FILE", "NOT_A_CHEST_FILM", "FilmDetectorAnswer", "FilmDetectorPart", "FilmDetectorRecord"]
 
@@ -72,6 +72,7 @@ class FilmDetectorPart(Part):
 
     name = "film_detector"
     file = FILM_DETECTOR_FILE
+    recorded = (RECORD_FILE, ARRAYS_FILE)
     title = "Whether the picture looks like a chest film at all, upright and not inverted."
     answer_model = FilmDetectorAnswer
     advice_codes = (NOT_A_CHEST_FILM.code,)
