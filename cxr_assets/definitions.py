@@ -13,12 +13,13 @@ from cxr_assets.explain import assets as explain
 from cxr_assets.inference.jobs import predict_folder
 from cxr_assets.mlflow import MlflowResource
 from cxr_assets.release import assets as release
+from cxr_assets.release import bento
 from cxr_assets.release import checks as release_checks
 from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResource
 from cxr_assets.robustness import assets as robustness
 from cxr_assets.training import assets as training
 from cxr_assets.training import study
-from cxr_assets.trust import failures, shortcuts, subgroups
+from cxr_assets.trust import failures, film_detector, labels, shortcuts, subgroups
 
 __all__ = ["CROSS_VALIDATION_JOB", "OBSERVE_JOB", "PIPELINE_JOB", "defs"]
 
@@ -26,7 +27,7 @@ _settings = SettingsResource()
 _store = StoreResource(settings=_settings)
 _sources = [dataset.raw_images, *dataset.label_sources]  # observed, never made
 # Modules that say what a model is worth: each lists its assets and its checks.
-_evidence = (calibrated, points, uncertainty, shortcuts, subgroups, failures)
+_evidence = (calibrated, points, uncertainty, shortcuts, labels, subgroups, failures, film_detector)
 _observed = dg.AssetSelection.assets(*(source.key for source in _sources))
 
 OBSERVE_JOB = "observe_raw_images"
@@ -52,7 +53,7 @@ defs = dg.Definitions(
         robustness.robustness,
         explain.gradcam_gallery,
         release.release_candidate,
-        release.bento,
+        bento.bento,
     ],
     asset_checks=[
         dataset_checks.image_index_checks,

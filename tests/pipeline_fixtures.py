@@ -31,6 +31,14 @@ QUICK: dict[str, Any] = {
     "tuning.epochs": 1,
     "tuning.image_side": 32,
     "explain.films_per_class": 1,
+    "evaluation.resamples": 100,
+    "uncertainty.passes": 10,
+    "shortcuts.permutations": 39,
+    "shortcuts.table_permutations": 99,
+    "shortcuts.blanked_pretrained": False,
+    "label_audit.resamples": 100,
+    "film_detector.pictures": 4,
+    "gates.allow_shortcut": True,  # so few films of noise may look like anything
 }
 
 

@@ -1,10 +1,6 @@
-"""release_candidate (the packaged model and the gate's decision on it) -> bento."""
+"""Every report about a model -> release_candidate: the packaged model and the gate's decision on it."""
 
 import json
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import dagster as dg
@@ -13,28 +9,35 @@ import pandas as pd
 
 from cxr_assets.gates import unpassed_gate
 from cxr_assets.mlflow import MlflowResource
-from cxr_assets.outputs import artefact_output, filled, table, versioned
-from cxr_assets.release.registry import register_candidate, register_champion
+from cxr_assets.outputs import artefact_output, table, versioned
+from cxr_assets.release.registry import register_candidate
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
 from cxr_assets.trained import open_model, predictions_of
-from cxr_core.settings import load_settings, project_root
-from cxr_core.store import Artefact
+from cxr_core.release.evidence import RECORDS, REPORTS
+from cxr_core.settings import load_settings
+from cxr_core.store import Artefact, ArtefactStore
 
 _SETTINGS = load_settings()
 _GROUP = "release"
 _CANDIDATE = ("gates", "release", "labels", "preprocessing", "split")
-_BENTO = ("release",)
-_METRICS = ("intervals", "per_source", "calibration")  # parts of the evaluation that the package carries
+_METRICS = (
+    "intervals",
+    "per_source",
+    "macro_over_sources",
+    "calibration",
+)  # parts of the evaluation that the package carries
 _SAMPLE = 16  # films on which the exported model is compared with PyTorch
+_EVIDENCE = tuple(dict.fromkeys((*REPORTS, *RECORDS)))
 
 
 @dg.asset(
     group_name=_GROUP,
+    ins={name: dg.AssetIn(name) for name in _EVIDENCE},
     kinds={"onnx", "mlflow"},
-    **versioned(3, _SETTINGS, *_CANDIDATE),
+    **versioned(4, _SETTINGS, *_CANDIDATE),
     description="Model package: weights, ONNX, preprocessing digest, labels, metrics, data digests, and what the "
-    "promotion gate decided; optional parts for heat maps and for 8-bit arithmetic. Registered in MLflow as passed or "
-    "rejected.",
+    "promotion gate decided; optional parts: calibration, operating points, prediction sets, film detector, heat maps, "
+    "8-bit arithmetic. Registered in MLflow as passed or rejected.",
 )
 def release_candidate(
     context: dg.AssetExecutionContext,
@@ -43,18 +46,16 @@ def release_candidate(
     mlflow: MlflowResource,
     trained_model: Artefact,
     predictions: Artefact,
-    evaluation: Artefact,
-    robustness: Artefact,
-    gradcam_gallery: Artefact,
     image_index: Artefact,
     splits: Artefact,
+    **evidence: Artefact,
 ) -> dg.Output[Artefact]:
     """Export, judge, package, register."""
     from cxr_core.dataset.manifest import labelled_frames
     from cxr_core.modelling.export import export_onnx
     from cxr_core.release.champion import record_candidate
     from cxr_core.release.comparison import compare_with_champion
-    from cxr_core.release.evidence import gather_evidence
+    from cxr_core.release.evidence import gather_evidence, gather_verdicts
     from cxr_core.release.gate import GateFacts, evaluate_gate
     from cxr_core.release.making_parts import make_parts
     from cxr_core.release.manifest import model_digest
@@ -64,7 +65,7 @@ def release_candidate(
     shelf = store.open()
     saved = open_model(now, shelf, trained_model)
     preprocessing, backbone = saved.preprocessing, saved.record["backbone"]
-    report = json.loads((shelf.local_tree(evaluation) / "evaluation.json").read_text())
+    report = json.loads((shelf.local_tree(evidence["evaluation"]) / REPORTS["evaluation"]).read_text())
     dealt, cache = shelf.read_table(splits), pixel_cache(now)
     scored = predictions_of(shelf, trained_model, predictions)
     val, test = (labelled_frames(cache, dealt, [name]) for name in ("val", "test"))
@@ -81,8 +82,9 @@ def release_candidate(
         now.labels,
         now.split.seed,
         log=context.log.info,
+        records=_records(shelf, evidence),
     )
-    reports = {"evaluation": evaluation, "robustness": robustness, "gradcam_gallery": gradcam_gallery}
+    reports = {name: evidence[name] for name in REPORTS}
     facts = GateFacts(
         saved.record["preprocessing_digest"],
         preprocessing.digest,
@@ -99,11 +101,12 @@ def release_candidate(
         ),
         calibration=report.get("calibration"),
         evidence=gather_evidence(shelf, trained_model.digest, reports, _unpassed_above(context)),
+        verdicts=gather_verdicts(shelf, reports),
     )
     decision = evaluate_gate(report["overall"], now.gates, facts)
     inputs = {
         "image_index": image_index, "splits": splits, "predictions": predictions, "trained_model": trained_model,
-        **reports,
+        **evidence,
     }  # fmt: skip
     data = {name: artefact.digest for name, artefact in inputs.items()}
 
@@ -149,52 +152,10 @@ def _unpassed_above(context: dg.AssetExecutionContext) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-@dg.asset(
-    group_name=_GROUP,
-    kinds={"bentoml"},
-    **versioned(2, _SETTINGS, *_BENTO),
-    description="The prediction service with the model inside, ready for `bentoml serve`. Its model is the champion, "
-    "which later candidates are compared with.",
-)
-def bento(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    store: StoreResource,
-    mlflow: MlflowResource,
-    release_candidate: Artefact,
-) -> dg.Output[Artefact]:
-    """Build the bento in a process of its own: BentoML reads its store's place once, at import."""
-    from cxr_core.release.champion import require_current, set_champion
-    from cxr_core.release.manifest import read_manifest
+def _records(store: ArtefactStore, evidence: dict[str, Artefact]) -> dict[str, bytes]:
+    """Files that the artefacts of :data:`RECORDS` hold for the optional parts of the package, by name."""
+    from cxr_core.release.parts import PARTS
 
-    now = settings.load()
-    shelf = store.open()
-    require_current(shelf, release_candidate)
-    assert now.bento_home is not None  # load_settings makes every path absolute
-    command = [
-        sys.executable, "-m", "bentoml_service.packaging",
-        "--package", str(shelf.local_tree(release_candidate)),
-        "--bento-home", str(now.bento_home),
-        "--name", now.release.name,
-        "--version", now.release.version,
-    ]  # fmt: skip
-    lock = project_root() / "requirements.lock"
-    if lock.is_file():
-        command += ["--requirements", str(lock)]
-    if find_spec("bentoml_service") is None:
-        raise dg.Failure(
-            "The package bentoml_service is not installed: install the project with pip.", allow_retries=False
-        )
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "BENTOML_DO_NOT_TRACK": "true"})
-    if done.returncode:
-        raise dg.Failure(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "The bento build failed.")
-    built = json.loads(done.stdout.strip().splitlines()[-1])
-    changed = set_champion(shelf, release_candidate)
-    manifest = read_manifest(shelf.local_tree(release_candidate))
-    context.log.info(f"{manifest.name} {manifest.version} {'is now' if changed else 'stays'} the champion")
-    register_champion(context, mlflow, manifest, {"bento": built["tag"]})
-    # The folder differs from machine to machine; what went in does not.
-    artefact = shelf.write_json("bento", {"tag": built["tag"], "digest": built["digest"]})
-    return artefact_output(
-        artefact, now, _BENTO, **filled(Path(built["path"])), tag=built["tag"], digest=built["digest"]
-    )
+    wanted = [file for part in PARTS.values() for file in (part.file, *part.recorded)]
+    folders = [store.local_tree(evidence[name]) for name in RECORDS]
+    return {file: (folder / file).read_bytes() for folder in folders for file in wanted if (folder / file).is_file()}

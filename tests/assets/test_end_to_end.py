@@ -19,6 +19,8 @@ import dagster as dg
 import httpx
 import pytest
 
+from cxr_core.evaluation.temperature import TemperatureScaling
+
 CXR = [sys.executable, "-c", "from cxr_core.cli import main; main()"]
 
 pytestmark = pytest.mark.slow
@@ -85,7 +87,7 @@ def test_raw_films_become_a_service_that_answers_as_the_pipeline_does(
 ):
     first = pipeline.refresh()
     assert first.problem == ""
-    assert len(first.made) == 22
+    assert len(first.made) == 33
     assert pipeline.refresh().made == {}
     assert mlflow_runs() == {"pipeline": "", "tuned_hyperparameters": "pipeline", "trial-0": "tuned_hyperparameters",
                              "trained_model": "pipeline", "release_candidate": "pipeline",
@@ -99,7 +101,11 @@ def test_raw_films_become_a_service_that_answers_as_the_pipeline_does(
     held_out = next(path for path, image_id in ids.items() if image_id in predictions.index)
     said = json.loads(command("predict", "--json", str(held_out)))
     row = predictions.loc[ids[held_out]]
-    assert [*said["probabilities"].values()] == pytest.approx([row["p_0"], row["p_1"], row["p_2"]], abs=1e-4)
+    folder = pipeline.store.local_tree(pipeline.store.get_ref("calibrated_model"))
+    scaling = TemperatureScaling.model_validate_json((folder / "temperature.json").read_bytes())
+    expected = scaling.probabilities(row[["l_0", "l_1", "l_2"]].to_numpy(float)[None])[0]
+    assert [*said["probabilities"].values()] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert set(said["parts"]) >= {"calibration"}
 
     key = command("keys", "create", "--id", "test").split()[-1]
     command("secrets", "create")
