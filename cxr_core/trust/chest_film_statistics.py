@@ -83,7 +83,7 @@ def thumbnails(frames: Frame) -> Floats:
 def _statistics(frame: Frame) -> list[float]:
     film = _inside_padding(frame)
     height, width = film.shape
-    counts = np.bincount(film.ravel(), minlength=256) / film.size
+    counts = cv2.calcHist([film], [0], None, [256], [0, 256]).reshape(-1).astype(np.float64) / film.size
     levels = np.arange(256)
     mean = float(counts @ levels)
     quantiles = np.searchsorted(counts.cumsum(), _QUANTILES).clip(max=255) / 255
@@ -105,8 +105,7 @@ def _statistics(frame: Frame) -> list[float]:
 
 def _inside_padding(frame: Frame) -> Frame:
     """The film without the black rows and columns around it; a black frame as it is."""
-    rows = np.flatnonzero(cv2.reduce(frame, 1, cv2.REDUCE_MAX).reshape(-1))
-    columns = np.flatnonzero(cv2.reduce(frame, 0, cv2.REDUCE_MAX).reshape(-1))
+    rows, columns = np.flatnonzero(frame.max(axis=1)), np.flatnonzero(frame.max(axis=0))
     if not len(rows):
         return frame
     return np.ascontiguousarray(frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,22 @@ def records() -> dict[str, bytes]:
     return {file: content for files in parts.values() for file, content in files.items()}
 
 
+def detector_of(model: Any) -> Any:
+    """A film detector of a network, fitted to films of this module."""
+    from cxr_core.evaluation.predict import embed_frames
+    from cxr_core.settings_trust import FilmDetectorSettings
+    from cxr_core.trust.chest_film_fit import fit_chest_film_detector
+
+    splits = [canonical(a_film(seed) for seed in range(first, first + 24)) for first in (1000, 1100, 1200)]
+    films = [(embed_frames(model, ArrayFrames(frames), PREPROCESSING), ArrayFrames(frames)) for frames in splits]
+    return fit_chest_film_detector(*films, "0" * 64, FilmDetectorSettings(false_rejection=0.2))
+
+
+def canonical(films: Iterable[bytes]) -> np.ndarray:
+    """Frames of films."""
+    return np.stack([PREPROCESSING.frame(decode(data, QualitySettings()).grey) for data in films])
+
+
 @pytest.fixture(scope="module")
 def real_package(
     tmp_path_factory: pytest.TempPathFactory, write_tiny_package: Callable[..., Any], records: dict[str, bytes]
@@ -82,8 +98,9 @@ def real_package(
     tell_apart(model, frames)
     films = LabelledFrames(ArrayFrames(frames), np.arange(24) % 3, [str(row) for row in range(24)])
     exported = export_onnx(model, PREPROCESSING.tensor(frames[:4]))
+    given = {**records, **detector_of(model).files()}
     parts = make_parts(
-        model, exported.data, films, films, films.keys, PREPROCESSING, LABELS, 0, resamples=50, records=records
+        model, exported.data, films, films, films.keys, PREPROCESSING, LABELS, 0, resamples=50, records=given
     )
     folder = tmp_path_factory.mktemp("real") / "model"
     write_tiny_package(
@@ -143,7 +160,7 @@ def test_a_thousand_mixed_requests_equal_the_pipelines_evaluation_of_the_same_fi
     runtime.batcher._run = lambda batch: (sizes.append(len(batch)), real(batch))[1]
 
     async def one(film: int) -> list[float]:
-        await asyncio.sleep(float(rng.random()))  # so that all sizes of batch occur
+        await asyncio.sleep(2 * float(rng.random()))  # so that all sizes of batch occur
         prediction, _ = await runtime.predict(films[film])
         return list(prediction.probabilities.values())
 
@@ -260,6 +277,32 @@ def test_more_films_than_the_queue_holds_are_shed_before_they_are_decoded(
     assert sum(isinstance(one, tuple) for one in found) == 5
     assert {one.code for one in found if isinstance(one, RequestError)} == {"overloaded"}
     assert len(decoded) == 5
+
+
+@pytest.mark.parametrize("engine", available_engines())
+def test_the_film_detector_answers_the_pipelines_own_score_in_whatever_batch(
+    real_package: tuple[Path, Any], started: Start, engine: str
+) -> None:
+    from cxr_core.evaluation.predict import embed_frames
+
+    folder, model = real_package
+    films = [a_film(seed) for seed in range(300, 330)]
+    frames = canonical(films)
+    detector = detector_of(model)
+    expected = detector.score(embed_frames(model, ArrayFrames(frames), PREPROCESSING), frames)
+    runtime = started(folder, INFERENCE__ENGINE=engine)
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*(runtime.predict(film, patient=True) for film in films))
+
+    for (prediction, _), score in zip(asyncio.run(together()), expected, strict=True):
+        said = prediction.parts["film_detector"]
+        assert said["score"] == pytest.approx(score, abs=1e-9)
+        assert said["chest_film"] == (score > detector.threshold)
+        assert ("not_a_chest_film" in {warning.code for warning in prediction.warnings}) != said["chest_film"]
+    assert len(set(expected.tolist())) > 5
+    explained = asyncio.run(runtime.explain(films[0]))[0]  # goes the same way
+    assert explained.parts["film_detector"]["score"] == pytest.approx(expected[0], abs=1e-9)
 
 
 def test_an_explanation_is_of_the_asked_class_or_of_the_predicted_one(
