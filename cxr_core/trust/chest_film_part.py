@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from cxr_core.dataset.frames import Frames
 from cxr_core.errors import CxrError
@@ -22,6 +23,7 @@ __all__ = ["film_detector_part"]
 
 _FILMS = 200  # test films that the 8-bit network is tried on: a share of 5 % instead of 1 % shows
 _BATCH = 16  # films at once
+_DIGITS = 6  # of the recorded median
 
 
 def film_detector_part(
@@ -51,30 +53,34 @@ def film_detector_part(
     said = EmbeddingRecord.model_validate_json(embedding[EMBEDDING_FILE])
     if detector.record.embedding_size != said.size:
         raise CxrError("The film detector knows embeddings of another length: materialise film_detector again.")
-    share = None
+    share, scores = None, None
     if int8 is not None and "int8" in said.precisions and len(test):
         network = EmbeddingPart(said, lambda: embedding[said.network]).extended(int8, "int8")
-        share = _refused(detector, network, test, preprocessing)
+        scores = _scores(detector, network, test, preprocessing)
+        share = ShareOfFilms(**exact_share(int((~detector.is_chest(scores)).sum()), len(scores)))
     record = FilmDetectorRecord(
         detector=RECORD_FILE,
         answers=("fp32", "int8") if share is not None and _holds(share, detector) else ("fp32",),
         int8_false_rejection=share,
+        int8_median_score=None if scores is None else round(float(np.median(scores)), _DIGITS),
     )
     text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True)
     return {FILM_DETECTOR_FILE: text.encode(), **{name: records[name] for name in (RECORD_FILE, ARRAYS_FILE)}}
 
 
-def _refused(detector: ChestFilmDetector, network: bytes, test: Frames, preprocessing: Preprocessing) -> ShareOfFilms:
-    """Share of test films that are refused by what a network gives."""
+def _scores(
+    detector: ChestFilmDetector, network: bytes, test: Frames, preprocessing: Preprocessing
+) -> npt.NDArray[np.float64]:
+    """Scores of test films by the embeddings that a network gives."""
     engine = open_engine(OnnxRuntimeEngine.name, network)
     rows = spread(len(test), _FILMS)
-    refused = 0
+    found: list[npt.NDArray[np.float64]] = []
     for start in range(0, len(rows), _BATCH):
         frames = test.take(rows[start : start + _BATCH])
         embeddings = engine.run(preprocessing.tensor(frames)).embedding
         assert embeddings is not None  # the record of the part embedding says so
-        refused += int(np.sum(~detector.is_chest(detector.score(embeddings, frames))))
-    return ShareOfFilms(**exact_share(refused, len(rows)))
+        found.append(detector.score(embeddings, frames))
+    return np.concatenate(found)
 
 
 def _holds(share: ShareOfFilms, detector: ChestFilmDetector) -> bool:

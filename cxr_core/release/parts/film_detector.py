@@ -36,6 +36,7 @@ class FilmDetectorRecord(BaseModel):
         detector: file with the detector's record, which names the file with its arrays.
         answers: precisions of the networks with which it answers.
         int8_false_rejection: share of test films refused with the 8-bit network; null where there is none.
+        int8_median_score: median score of those films; near .5 where its embeddings are as strange as the exact ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class FilmDetectorRecord(BaseModel):
     detector: str
     answers: tuple[str, ...]
     int8_false_rejection: ShareOfFilms | None = None
+    int8_median_score: float | None = Field(None, ge=0, le=1)
 
 
 class FilmDetectorAnswer(BaseModel):

@@ -21,6 +21,7 @@ from cxr_core.modelling.embedding_output import embedding_part
 from cxr_core.modelling.export import export_onnx
 from cxr_core.modelling.network import Classifier, build_classifier
 from cxr_core.modelling.quantise import quantise
+from cxr_core.release.engines import open_engine
 from cxr_core.release.parts import answer_schema
 from cxr_core.release.parts.film_detector import FILM_DETECTOR_FILE
 from cxr_core.release.parts.int8 import INT8_FILE, INT8_NETWORK, Int8Record
@@ -154,6 +155,12 @@ def test_with_the_8_bit_network_it_answers_where_the_promise_holds(
     assert record["answers"] == (["fp32", "int8"] if kept else ["fp32"])
     (refused, films), said = asked[0], record["int8_false_rejection"]
     assert (said["value"], said["films"]) == (refused / 30, films) == (refused / 30, 30)
+    rounded_network = int8 + parts["embedding"]["embedding.onnx"]
+    embeddings = open_engine("onnxruntime", rounded_network, 1).run(PREPROCESSING.tensor(test)).embedding
+    assert embeddings is not None
+    scores = detector.score(embeddings, test)
+    assert refused == (scores <= detector.threshold).sum()
+    assert record["int8_median_score"] == pytest.approx(np.median(scores), abs=1e-6)
     plain = film_detector_part(detector.files(), parts["embedding"], None, ArrayFrames(test), PREPROCESSING)
     assert json.loads(plain[FILM_DETECTOR_FILE])["int8_false_rejection"] is None
     folder = package(tmp_path / "model", made, {**parts, "film_detector": files})
