@@ -13,7 +13,7 @@ import pandas as pd
 from cxr_core import NOTICE
 from cxr_core.settings_trust import LabelAuditSettings
 from cxr_core.trust.label_noise import estimate_noise
-from cxr_core.trust.label_queue import contradictions, relabel_queue
+from cxr_core.trust.label_queue import KINDS, contradictions, relabel_queue
 from cxr_core.trust.label_search import Found, NothingToAudit, search
 from cxr_core.trust.label_sections import (
     agreement_entry,
@@ -39,7 +39,8 @@ class LabelAudit:
     Attributes:
         report: JSON-ready.
         queue: the relabel queue.
-        films: one row an audited film: image_id, label, suggested, self_confidence, margin, suspect, source.
+        films: one row an audited film: image_id, label, suggested, self_confidence, margin, suspect (a
+            kind of the queue, or empty), source.
     """
 
     report: dict[str, Any]
@@ -148,7 +149,7 @@ def _settled(films: pd.DataFrame, index: pd.DataFrame) -> npt.NDArray[np.bool_]:
 def _film_table(found: Found | None) -> pd.DataFrame:
     if found is None:
         columns: Mapping[str, Any] = {
-            "image_id": str, "label": str, "suggested": str, "self_confidence": float, "margin": float, "suspect": bool,
+            "image_id": str, "label": str, "suggested": str, "self_confidence": float, "margin": float, "suspect": str,
             "source": str,
         }  # fmt: skip
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
@@ -159,7 +160,7 @@ def _film_table(found: Found | None) -> pd.DataFrame:
             "suggested": [found.names[place] for place in found.confident.suggested],
             "self_confidence": found.confident.self_confidence,
             "margin": found.confident.margin,
-            "suspect": found.suspects,
+            "suspect": np.select([found.by_system, found.suspects], KINDS[1:], ""),
             "source": found.films["source"],
         }
     )

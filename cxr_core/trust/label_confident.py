@@ -100,12 +100,16 @@ def thresholds_of(labels: Integers, probabilities: Floats, weights: Floats) -> F
 def confident_joint(labels: Integers, probabilities: Floats, thresholds: Floats, weights: Floats) -> Floats:
     """Films by filed label and by the class that is confidently present, (k, k).
 
-    A class is confidently present where its probability reaches its threshold; of several the most probable one.
+    A class is confidently present where its probability reaches its threshold; of several the most probable one, of
+    equals the one that is filed.
     """
     k = probabilities.shape[1]
     with np.errstate(invalid="ignore"):
         reached = probabilities >= thresholds
-    present = np.where(reached, probabilities, -1.0).argmax(axis=1)
+    candidates = np.where(reached, probabilities, -1.0)
+    present = candidates.argmax(axis=1)
+    own = candidates[np.arange(len(labels)), labels]
+    present = np.where((own >= 0) & (own == candidates.max(axis=1)), labels, present)
     cells = labels * k + present
     some = reached.any(axis=1)
     counts = np.bincount(cells[some], weights[some], minlength=k * k).astype(np.float64)

@@ -76,6 +76,7 @@ def noise_figure(report: Mapping[str, Any], title: str = "Labels that are estima
     for entry in entries:
         row, column, share = sources.index(entry["source"]), labels.index(entry["label"]), entry["share"]
         if not is_available(share):
+            texts[row][column] = f"not available\nof {entry['films']:,}"
             continue
         values[row, column] = share["value"]
         ends = "" if share["low"] is None else f"\n{share['low']:.1%} to {share['high']:.1%}"
@@ -94,6 +95,8 @@ def noise_figure(report: Mapping[str, Any], title: str = "Labels that are estima
 def ranking_figure(films: pd.DataFrame, title: str = "How strongly each label is contradicted") -> Figure:
     """Probability of the suggested class less that of the filed one, films in order, suspects marked.
 
+    Suspects by system stand anywhere: it is the ordinary head that cannot see them.
+
     Args:
         films: of :class:`cxr_core.trust.label_audit.LabelAudit`.
         title: over the figure.
@@ -103,7 +106,7 @@ def ranking_figure(films: pd.DataFrame, title: str = "How strongly each label is
     names = sorted(films["label"].unique())
     colours = class_colours(names)
     ordered = films.sort_values(["margin", "image_id"], ascending=[False, True], ignore_index=True)
-    note = f"{len(ordered):,} films, {int(ordered['suspect'].sum()):,} suspects."
+    note = f"{len(ordered):,} films, {int(ordered['suspect'].ne('').sum()):,} suspects."
     figure, axes = new_figure(title, size=(9, 4.6), note=note)
     axis = axes[0, 0]
     rank = np.arange(1, len(ordered) + 1)
@@ -112,9 +115,11 @@ def ranking_figure(films: pd.DataFrame, title: str = "How strongly each label is
         axis.scatter(
             rank[rows], ordered["margin"][rows], s=9, color=colours[name], label=f"filed under {name}", zorder=2
         )
-    doubted = ordered["suspect"].to_numpy()
-    axis.scatter(rank[doubted], ordered["margin"][doubted], s=46, facecolors="none", edgecolors=ACCENT, linewidths=0.9,
-                 label="suspect", zorder=3)  # fmt: skip
+    for kind, marker, colour in (("random", "o", ACCENT), ("system", "s", "black")):
+        rows = (ordered["suspect"] == kind).to_numpy()
+        if rows.any():
+            axis.scatter(rank[rows], ordered["margin"][rows], s=46, marker=marker, facecolors="none", edgecolors=colour,
+                         linewidths=0.9, label=f"suspect: {kind}", zorder=3)  # fmt: skip
     axis.axhline(0, color=GREY, linewidth=1, linestyle=":")
     axis.set_xscale("log")
     axis.set(xlabel="film, most contradicted first", ylabel="p(suggested) - p(filed)", ylim=(-1.05, 1.05))

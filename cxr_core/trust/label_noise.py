@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cxr_core.evaluation.availability import available, unavailable
 from cxr_core.evaluation.bootstrap import percentile_interval, resample_weights
+from cxr_core.evaluation.intervals import exact_interval
 from cxr_core.trust.label_cells import Cell
 from cxr_core.trust.label_confident import calibrated_joint, confident_joint, thresholds_of
 from cxr_core.trust.label_mixture import resampled_shares
@@ -26,6 +27,9 @@ Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
+_LEAST_FILMS = 10  # of a source and class, below which its share is not said
+
+
 @dataclass(frozen=True)
 class Noise:
     """Estimates of wrong labels.
@@ -34,25 +38,28 @@ class Noise:
         joint: (k, k) films by filed label (rows) and true class.
         spread: (b, k, k) the same in each resample.
         cells: (source, label, other) to the shares of a mixture in each resample, (b,).
+        groups: patient groups of each class, and of all under -1.
         sources: (source, label) to the estimated share of wrong labels: value, low, high.
     """
 
     joint: Floats
     spread: Floats
     cells: dict[tuple[str, int, int], Floats]
+    groups: dict[int, int]
     sources: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
     def share_of(self, label: int) -> dict[str, Any]:
         """Share of a class's labels that are wrong."""
-        return interval_entry(_wrong(self.joint[None], label)[0], _wrong(self.spread, label))
+        return interval_entry(_wrong(self.joint[None], label)[0], _wrong(self.spread, label), self.groups[label])
 
     def overall(self) -> dict[str, Any]:
         """Share of all labels that are wrong."""
-        return interval_entry(_all_wrong(self.joint[None])[0], _all_wrong(self.spread))
+        return interval_entry(_all_wrong(self.joint[None])[0], _all_wrong(self.spread), self.groups[-1])
 
     def perfect_recall(self, label: int) -> dict[str, Any]:
         """Recall of a class that a classifier without error would show on these labels."""
-        return interval_entry(1 - _wrong(self.joint[None], label)[0], 1 - _wrong(self.spread, label))
+        value, spread = _wrong(self.joint[None], label)[0], _wrong(self.spread, label)
+        return interval_entry(1 - value, 1 - spread, self.groups[label])
 
 
 def estimate_noise(
@@ -109,24 +116,35 @@ def estimate_noise(
     ones = np.ones(len(labels))
     thresholds = thresholds_of(labels, probabilities, trusted.astype(np.float64))
     now = {cell.key: cell.share for cell in systematic}
-    sources_ = {
-        key: interval_entry(
-            _cell_share(joint_of, key, rows, now, ones, thresholds), np.array(by_source[key]), films=len(rows)
-        )
+    estimated = {key: _cell_share(joint_of, key, rows, now, ones, thresholds) for key, rows in places.items()}
+    count = {label: len(np.unique(groups[labels == label])) for label in range(k)} | {-1: len(np.unique(groups))}
+    joint = _with_cells(joint_of(ones, None, thresholds), now, places, ones)
+    entries = {
+        key: interval_entry(estimated[key], np.array(by_source[key]), len(np.unique(groups[rows])), films=len(rows))
+        if len(rows) >= _LEAST_FILMS
+        else unavailable(f"{len(rows)} films, {_LEAST_FILMS} are needed", films=len(rows))
         for key, rows in places.items()
     }
-    joint = _with_cells(joint_of(ones, None, thresholds), now, places, ones)
-    return Noise(joint, np.array(spread), {key: np.concatenate(parts) for key, parts in by_cell.items()}, sources_)
+    cells_ = {key: np.concatenate(parts) for key, parts in by_cell.items()}
+    return Noise(joint, np.array(spread), cells_, count, entries)
 
 
-def interval_entry(value: float, spread: Floats, **more: Any) -> dict[str, Any]:
-    """A share with its percentile interval; resamples that do not differ give an interval of no width."""
+def interval_entry(value: float, spread: Floats, groups: int, **more: Any) -> dict[str, Any]:
+    """A share with its percentile interval; the exact one where it is 0 or 1 in every resample.
+
+    Args:
+        value: the share, NaN where there is no film.
+        spread: (b,) the same in each resample.
+        groups: patient groups that it was estimated from.
+        more: further fields.
+    """
     if not np.isfinite(value):
         return unavailable("no film of it", **more)
-    interval = percentile_interval(spread, keep_flat=True)
+    value = min(1.0, max(0.0, float(value)))
+    interval = percentile_interval(spread) or exact_interval(value, groups)
     if interval is None:
-        return available(float(value), **more)
-    return available(float(value), interval["low"], interval["high"], **more)
+        return available(value, **more)
+    return available(value, interval["low"], interval["high"], **more)
 
 
 def _keys(sources: npt.NDArray[np.object_], labels: Integers) -> list[tuple[str, int]]:

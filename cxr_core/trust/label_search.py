@@ -23,6 +23,8 @@ __all__ = ["Found", "NothingToAudit", "search"]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+_SAME = 1e-6  # difference of probabilities that is rounding of the solver
+
 
 class NothingToAudit(Exception):
     """Too few films to say anything; the text ends the sentence "not available: ..."."""
@@ -95,7 +97,7 @@ def search(
             place of the ordinary head's; the mixtures are sought all the same.
 
     Raises:
-        NothingToAudit: fewer than two classes are left.
+        NothingToAudit: fewer than two classes are left, or the judge says the same of every film.
         CxrError: ``given`` lacks a film or holds values that are no numbers.
     """
     labels = films["label_index"].to_numpy(np.int64)
@@ -139,12 +141,19 @@ def search(
             if outside is None
             else outside
         )
+        if _says_nothing(probabilities, fold):
+            raise NothingToAudit("every film is given the same probabilities")
         confident = confident_learning(labels, probabilities, taught, counted)
         left_out = by_system | confident.suspects
     return Found(
         chosen, audited, fold, space, probabilities, taught, cells, systematic, by_system, counted, confident,
         outside is not None,
     )  # fmt: skip
+
+
+def _says_nothing(probabilities: Floats, fold: npt.NDArray[np.int64]) -> bool:
+    """Whether the films of each fold have equal probabilities; heads of different folds differ by class shares."""
+    return all(np.ptp(probabilities[fold == number], axis=0).max() < _SAME for number in np.unique(fold))
 
 
 def _given(given: pd.DataFrame, films: pd.DataFrame, classes: list[int], total: int) -> Floats:

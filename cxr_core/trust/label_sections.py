@@ -106,7 +106,7 @@ def agreement_entry(found: Found, groups: npt.NDArray[np.object_], seed: int, re
     spread = [weights @ same / weights.sum(axis=1) for weights in resample_weights(groups.tolist(), seed, resamples)]
     thresholds = dict(zip(found.names, found.confident.thresholds.tolist(), strict=True))
     return {
-        "agreement": interval_entry(float(same.mean()), np.concatenate(spread)),
+        "agreement": interval_entry(float(same.mean()), np.concatenate(spread), len(np.unique(groups))),
         "thresholds": {name: None if np.isnan(value) else value for name, value in thresholds.items()},
     }
 
@@ -133,6 +133,7 @@ def cell_entries(found: Found, noise: Noise) -> list[dict[str, Any]]:
     """Each source, class and other class: the mixture, or why there is none."""
     systematic = {cell.key for cell in found.systematic}
     tests = sum(bool(cell.judge) for cell in found.cells)
+    groups = found.films["group_id"].to_numpy(object)
     result = []
     for cell in found.cells:
         entry: dict[str, Any] = {
@@ -148,7 +149,7 @@ def cell_entries(found: Found, noise: Noise) -> list[dict[str, Any]]:
             entry.update(share=unavailable(cell.judged.reason), gain=None, p_adjusted=None, suspects=0)
         else:
             entry.update(
-                share=interval_entry(mixture.share, noise.cells[cell.key]),
+                share=interval_entry(mixture.share, noise.cells[cell.key], len(np.unique(groups[cell.rows]))),
                 gain=mixture.gain,
                 p_adjusted=min(1.0, cell.p_value * tests),
                 suspects=len(cell.suspects()) if cell.key in systematic else 0,
