@@ -130,7 +130,7 @@ def estimate_noise(
 
 
 def interval_entry(value: float, spread: Floats, groups: int, **more: Any) -> dict[str, Any]:
-    """A share with its percentile interval; the exact one where it is 0 or 1 in every resample.
+    """A share with its percentile interval; the exact one where it is 0 or 1 in nearly every resample.
 
     Args:
         value: the share, NaN where there is no film.
@@ -141,7 +141,9 @@ def interval_entry(value: float, spread: Floats, groups: int, **more: Any) -> di
     if not np.isfinite(value):
         return unavailable("no film of it", **more)
     value = min(1.0, max(0.0, float(value)))
-    interval = percentile_interval(spread) or exact_interval(value, groups)
+    interval = percentile_interval(spread)
+    if interval is None or interval["low"] == interval["high"]:
+        interval = exact_interval(value, groups)
     if interval is None:
         return available(value, **more)
     return available(value, interval["low"], interval["high"], **more)

@@ -152,15 +152,31 @@ def test_figures_are_drawn_for_findings_and_for_none(planted: Any) -> None:
     assert "Pneumonia → Normal" in queue_figure(planted[1].queue, lambda _: None, 7).axes[0].get_xlabel()
 
 
+def other_kind(table: pd.DataFrame, features: Any, source: str) -> RegionFeatures:
+    """The classes of one source differ in other features than elsewhere, as children from grown-ups."""
+    values = features.values.copy()
+    rows = (table["source"] == source).to_numpy()
+    values[np.ix_(rows, [0, 1, 3, 4])] = values[np.ix_(rows, [3, 4, 0, 1])]
+    return RegionFeatures(values, features.widths)
+
+
+def test_heads_that_do_not_work_in_one_another_s_source_judge_no_third() -> None:
+    table, features = films({"north": (80, 80, 0), "east": (80, 80, 0), "south": (0, 90, 0)}, distance=3.5)
+    found = audit(table, other_kind(table, features, "east"))
+    (reason,) = (
+        cell["share"]["reason"]
+        for cell in found.report["cells"]
+        if (cell["source"], cell["other"]) == ("south", "Normal")
+    )
+    assert "heads of the other sources tell Pneumonia from Normal in one another with an AUC of 0." in reason
+    believed = audit(table, features)
+    assert {cell["judge"] for cell in believed.report["cells"] if cell["other"] == "Normal"} == {"other sources"}
+
+
 def test_a_source_judges_itself_where_the_others_are_of_another_kind() -> None:
     table, features = films({"north": (80, 80, 0), "south": (90, 90, 0)}, distance=3.5)
-    values = features.values.copy()
-    south = (table["source"] == "south").to_numpy()
-    values[np.ix_(south, [0, 1])], values[np.ix_(south, [3, 4])] = (
-        values[np.ix_(south, [3, 4])], values[np.ix_(south, [0, 1])],
-    )  # fmt: skip
     table = misfile(table, "south", 0, 1, 36)
-    found = audit(table, RegionFeatures(values, (12,)))
+    found = audit(table, other_kind(table, features, "south"))
     cell = next(cell for cell in found.report["cells"] if cell["is_mixture"])
     assert (cell["source"], cell["judge"]) == ("south", "own source")
     assert min(precision_recall(found, table)) >= 0.8
