@@ -43,7 +43,7 @@ def test_epochs_arrive_in_dagster_while_the_model_is_trained(pipeline: SimpleNam
     assert any("epoch 2/3" in line and "images/s" in line for line in lines)
     assert not list((load_settings().checkpoint_dir / "trained_model").iterdir())  # nothing is left once it is stored
     # A version of the model is what it was made of: to observe its epochs makes nothing downstream out of date.
-    assert pipeline.materialise("predictions", changes=changes).success
+    assert pipeline.materialise("embeddings", "predictions", changes=changes).success
 
 
 def test_a_killed_training_process_fails_the_run_and_the_next_run_goes_on_from_its_checkpoint(
