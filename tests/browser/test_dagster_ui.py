@@ -89,6 +89,7 @@ def test_a_figure_of_an_asset_opens_as_a_picture(ui: str, page: Any, tmp_path: P
 
 
 def test_the_lineage_shows_every_asset_with_its_state(ui: str, page: Any, tmp_path: Path):
+    page.set_viewport_size({"width": 2500, "height": 4000})  # what lies outside is not drawn
     page.goto(f"{ui}/asset-groups")
     page.get_by_text("dataset").first.wait_for()
     page.get_by_role("button", name="Materialize all").wait_for()
