@@ -192,7 +192,7 @@ def test_a_wave_holds_what_can_be_made_now(stale: set[dg.AssetKey], wave: list[d
 @pytest.mark.parametrize("pipeline", ["whole"], indirect=True)
 def test_weights_that_cannot_be_had_are_one_sentence_that_names_the_setting(pipeline: SimpleNamespace, tmp_path: Path):
     stopped = pipeline.refresh({"network.weights": str(tmp_path / "nowhere.pt")})
-    assert stopped.problem.startswith("tuned_hyperparameters: ")
+    assert stopped.problem.startswith("pretrained_features: ")  # the first that needs them
     assert "nowhere.pt" in stopped.problem
     assert "CXR_NETWORK__WEIGHTS" in stopped.problem
     assert "\n" not in stopped.problem

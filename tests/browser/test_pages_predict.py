@@ -199,7 +199,7 @@ def test_the_page_shows_the_parts_that_there_are(
 ) -> None:
     page = open_page().page
     use_key(page, served.keys["radiologist"])
-    answer_with(page, lambda _: {"parts": parts, "warnings": []})
+    answer_with(page, lambda _: {"prediction": "Normal", "parts": parts, "warnings": []})
     page.get_by_role("button", name="Normal", exact=True).click()
     wait_done(page, 1)
     text = page.locator("#answer").inner_text().replace("\u00a0", " ")
