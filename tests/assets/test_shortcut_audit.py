@@ -17,6 +17,7 @@ from cxr_core.store import Artefact, ArtefactStore
 CHANGES: dict[str, Any] = {
     **QUICK,
     "split.test_fraction": 0.4,
+    "shortcuts.blanked_pretrained": True,
     "shortcuts.permutations": 39,
     "shortcuts.table_permutations": 99,
     "evaluation.resamples": 100,
