@@ -1,13 +1,11 @@
 """predictions -> calibrated_model: the temperature, fitted on the calibration films, measured on test."""
 
-import json
-from pathlib import Path
-
 import dagster as dg
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource
+from cxr_assets.verdicts import verdict_result
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -55,15 +53,12 @@ def calibrated_model(settings: SettingsResource, store: StoreResource, predictio
         ),
     }
 
-    def fill(folder: Path) -> None:
-        (folder / TEMPERATURE_FILE).write_text(temperature.model_dump_json(indent=1))
-        (folder / VECTOR_FILE).write_text(vector.model_dump_json(indent=1))
-        (folder / REPORT_FILE).write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False))
-        for name, png in figures.items():
-            (folder / f"{name}.png").write_bytes(png)
-
+    records = {
+        TEMPERATURE_FILE: temperature.model_dump_json(indent=1).encode(),
+        VECTOR_FILE: vector.model_dump_json(indent=1).encode(),
+    }
     return artefact_output(
-        shelf.write_tree("calibrated_model", fill),
+        shelf.write_report("calibrated_model", REPORT_FILE, report, figures, files=records),
         now,
         _SECTIONS,
         temperature=temperature.temperature,
@@ -94,17 +89,7 @@ def _rows(report: dict) -> list[dict]:
 @dg.asset_check(asset="calibrated_model", description="Calibrated, the model errs no more than chance alone would.")
 def calibration(store: StoreResource) -> dg.AssetCheckResult:
     """The calibration error on test lies within its null."""
-    from cxr_core.evaluation.calibration_study import REPORT_FILE
-
-    shelf = store.open()
-    report = json.loads((shelf.local_tree(shelf.get_ref("calibrated_model")) / REPORT_FILE).read_bytes())
-    verdict = report["verdict"]
-    return dg.AssetCheckResult(
-        passed=verdict["passed"],
-        severity=dg.AssetCheckSeverity.WARN,
-        description=verdict["sentence"],
-        metadata={"verdict": dg.MetadataValue.json(verdict)},
-    )
+    return verdict_result(store.open(), "calibrated_model")
 
 
 ASSETS = [calibrated_model]

@@ -9,6 +9,7 @@ import pandas as pd
 from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource
 from cxr_assets.trained import calibrated, temperature_of
+from cxr_assets.verdicts import verdict_result
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.operating_points_record import OperatingPoints
 from cxr_core.settings import load_settings
@@ -168,15 +169,7 @@ def _row(point: dict) -> dict:
 )
 def who_minimum(store: StoreResource) -> dg.AssetCheckResult:
     """The point of 90 % sensitivity keeps it, at a specificity of 70 % or more."""
-    shelf = store.open()
-    folder = shelf.local_tree(shelf.get_ref("operating_point_report"))
-    verdict = json.loads((folder / _REPORT_FILE).read_bytes())["verdict"]
-    return dg.AssetCheckResult(
-        passed=verdict["passed"],
-        severity=dg.AssetCheckSeverity.WARN,
-        description=verdict["sentence"],
-        metadata={"verdict": dg.MetadataValue.json(verdict)},
-    )
+    return verdict_result(store.open(), "operating_point_report")
 
 
 ASSETS = [operating_points, operating_point_report]

@@ -1,14 +1,12 @@
 """predictions, embeddings -> uncertainty: prediction sets, dropout, and what it buys to let a human read the rest."""
 
-import json
-from pathlib import Path
-
 import dagster as dg
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource
 from cxr_assets.trained import embeddings_of, open_model, predictions_of, temperature_of
+from cxr_assets.verdicts import verdict_result
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -71,15 +69,9 @@ def uncertainty(
         "referral": png_bytes(policy_figure(report)),
     }
 
-    def fill(folder: Path) -> None:
-        (folder / RECORD).write_text(fitted.model_dump_json(indent=1))
-        (folder / REPORT_FILE).write_text(json.dumps(report, indent=1, sort_keys=True, allow_nan=False))
-        films.to_parquet(folder / "films.parquet", index=False)
-        for name, png in figures.items():
-            (folder / f"{name}.png").write_bytes(png)
-
+    records = {RECORD: fitted.model_dump_json(indent=1).encode()}
     return artefact_output(
-        shelf.write_tree("uncertainty", fill),
+        shelf.write_report("uncertainty", REPORT_FILE, report, figures, {"films": films}, records),
         now,
         _SECTIONS,
         fitted_on_films=fitted.films,
@@ -141,16 +133,7 @@ def _said(entry: dict) -> str:
 @dg.asset_check(asset="uncertainty", description="Prediction sets hold the true class on test as often as promised.")
 def coverage(store: StoreResource) -> dg.AssetCheckResult:
     """The interval of the marginal sets' coverage reaches the promised level."""
-    from cxr_core.evaluation.uncertainty_report import REPORT_FILE
-
-    shelf = store.open()
-    verdict = json.loads((shelf.local_tree(shelf.get_ref("uncertainty")) / REPORT_FILE).read_bytes())["verdict"]
-    return dg.AssetCheckResult(
-        passed=verdict["passed"],
-        severity=dg.AssetCheckSeverity.WARN,
-        description=verdict["sentence"],
-        metadata={"verdict": dg.MetadataValue.json(verdict)},
-    )
+    return verdict_result(store.open(), "uncertainty")
 
 
 ASSETS = [uncertainty]

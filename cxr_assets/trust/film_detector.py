@@ -8,6 +8,7 @@ import pandas as pd
 from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
 from cxr_assets.trained import embeddings_of, open_model
+from cxr_assets.verdicts import verdict_result
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -95,19 +96,7 @@ def film_detector(
 )
 def not_a_chest_film(store: StoreResource) -> dg.AssetCheckResult:
     """The verdict of the film detector's report."""
-    import json
-
-    from cxr_core.trust.chest_film_report import REPORT_FILE
-
-    shelf = store.open()
-    folder = shelf.local_tree(shelf.get_ref("film_detector"))
-    verdict = json.loads((folder / REPORT_FILE).read_bytes())["verdict"]
-    return dg.AssetCheckResult(
-        passed=verdict["passed"],
-        severity=dg.AssetCheckSeverity.WARN,
-        description=verdict["sentence"],
-        metadata={"verdict": dg.MetadataValue.json(verdict)},
-    )
+    return verdict_result(store.open(), "film_detector")
 
 
 ASSETS = [film_detector]

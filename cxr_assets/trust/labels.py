@@ -7,6 +7,7 @@ import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_assets.verdicts import verdict_result
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -134,19 +135,7 @@ def _cells(report: dict) -> pd.DataFrame:
 @dg.asset_check(asset="label_audit", description="Not more labels of a class are wrong than may be (a warning).")
 def label_noise(store: StoreResource) -> dg.AssetCheckResult:
     """The verdict of the label audit."""
-    import json
-
-    from cxr_core.trust.label_audit import REPORT_FILE
-
-    shelf = store.open()
-    folder = shelf.local_tree(shelf.get_ref("label_audit"))
-    verdict = json.loads((folder / REPORT_FILE).read_bytes())["verdict"]
-    return dg.AssetCheckResult(
-        passed=verdict["passed"],
-        severity=dg.AssetCheckSeverity.WARN,
-        description=verdict["sentence"],
-        metadata={"verdict": dg.MetadataValue.json(verdict)},
-    )
+    return verdict_result(store.open(), "label_audit")
 
 
 ASSETS = [label_audit]

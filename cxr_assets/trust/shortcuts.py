@@ -7,6 +7,7 @@ import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache, preprocessing_of
+from cxr_assets.verdicts import verdict_result
 from cxr_core.settings import Settings, load_settings
 from cxr_core.store import Artefact
 
@@ -135,19 +136,7 @@ def _marks(report: dict, settings: Settings) -> pd.DataFrame:
 )
 def shortcut(store: StoreResource) -> dg.AssetCheckResult:
     """The verdict of the shortcut audit."""
-    import json
-
-    from cxr_core.trust.shortcut_audit import REPORT_FILE
-
-    shelf = store.open()
-    folder = shelf.local_tree(shelf.get_ref("shortcut_audit"))
-    verdict = json.loads((folder / REPORT_FILE).read_bytes())["verdict"]
-    return dg.AssetCheckResult(
-        passed=verdict["passed"],
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=verdict["sentence"],
-        metadata={"verdict": dg.MetadataValue.json(verdict)},
-    )
+    return verdict_result(store.open(), "shortcut_audit", dg.AssetCheckSeverity.ERROR)
 
 
 ASSETS = [shortcut_audit]

@@ -7,6 +7,7 @@ import dagster as dg
 from cxr_assets.outputs import artefact_output, figure, table, versioned
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
 from cxr_assets.trained import open_model, predictions_of
+from cxr_assets.verdicts import read_verdict
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -87,11 +88,7 @@ def subgroup_report(
 @dg.asset_check(asset="subgroup_report", description="No stratum is surely worse than the limit (report 6.3).")
 def subgroup_gap(store: StoreResource) -> dg.AssetCheckResult:
     """Class-standardised gaps of all strata, after Holm."""
-    import json
-
-    shelf = store.open()
-    folder = shelf.local_tree(shelf.get_ref("subgroup_report"))
-    verdict = json.loads((folder / "subgroup_report.json").read_bytes())["verdict"]
+    verdict = read_verdict(store.open(), "subgroup_report")
     known = {key: verdict[key] for key in ("value", "low", "high") if verdict[key] is not None}
     return dg.AssetCheckResult(
         passed=verdict["passed"],

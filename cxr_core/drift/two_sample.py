@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cxr_core.trust import subgroup_multiplicity as multiplicity
+
 __all__ = ["PERMUTATIONS", "Tested", "compare_counts", "compare_values", "holm", "standardised_difference"]
 
 PERMUTATIONS = 1999  # smallest p .0005, and .003 after the correction of six: below any level in use
@@ -107,12 +109,8 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     Calling those at most ``level`` a shift calls one wrongly, in a look where nothing has shifted, with a probability
     of at most ``level``, however the tests depend on each other.
     """
-    corrected: dict[str, float] = {}
-    largest = 0.0
-    for done, name in enumerate(sorted(p_values, key=lambda key: (p_values[key], key))):
-        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[name]))
-        corrected[name] = largest
-    return {name: corrected[name] for name in p_values}
+    corrected = multiplicity.holm(np.array(list(p_values.values()), np.float64))
+    return dict(zip(p_values, corrected.tolist(), strict=True))
 
 
 def standardised_difference(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> float | None:

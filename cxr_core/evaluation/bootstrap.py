@@ -21,6 +21,7 @@ __all__ = [
     "Interval",
     "Ranking",
     "Resampled",
+    "exact_interval",
     "is_flat",
     "joined",
     "percentile_interval",
@@ -128,6 +129,14 @@ def _resampled(
         for place, condition in enumerate(prepared):
             blocks[place].append(condition.scores(weights, precision_recall))
     return [joined(parts) for parts in blocks]
+
+
+def exact_interval(share: float, groups: int) -> Interval | None:
+    """Clopper-Pearson interval (Biometrika 1934) of a share that is 1 or 0 in all of so many independent groups."""
+    if share not in (0.0, 1.0) or groups < 1:
+        return None
+    bound = ((1 - LEVEL) / 2) ** (1 / groups)
+    return {"low": bound, "high": 1.0} if share == 1.0 else {"low": 0.0, "high": 1 - bound}
 
 
 def percentile_interval(values: Floats, level: float = LEVEL, keep_flat: bool = False) -> Interval | None:

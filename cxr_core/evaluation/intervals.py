@@ -13,7 +13,7 @@ from cxr_core.evaluation.availability import available, unavailable
 from cxr_core.evaluation.bootstrap import (
     LEVEL,
     RESAMPLES,
-    Interval,
+    exact_interval,
     is_flat,
     percentile_interval,
     resampled_all,
@@ -169,14 +169,6 @@ def entry(
         why = "every resample gives the same value" if is_flat(spread) else "it is undefined in most resamples"
         return available(value, reason=f"no interval: {why}")
     return available(value, **interval)
-
-
-def exact_interval(share: float, groups: int) -> Interval | None:
-    """Clopper-Pearson interval (Biometrika 1934) of a share that is 1 or 0 in all of so many independent groups."""
-    if share not in (0.0, 1.0) or groups < 1:
-        return None
-    bound = ((1 - LEVEL) / 2) ** (1 / groups)
-    return {"low": bound, "high": 1.0} if share == 1.0 else {"low": 0.0, "high": 1 - bound}
 
 
 def undefined(value: float | None, score: str, place: int | None, counts: Counts) -> str | None:

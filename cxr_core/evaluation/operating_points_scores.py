@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_core.evaluation.availability import available, unavailable
-from cxr_core.evaluation.bootstrap import LEVEL, RESAMPLES, percentile_interval, resample_weights
+from cxr_core.evaluation.bootstrap import RESAMPLES, exact_interval, percentile_interval, resample_weights
 
-__all__ = ["exact_interval", "flag_scores", "share_with_interval"]
+__all__ = ["flag_scores", "share_with_interval"]
 
 Groups = Sequence[str] | npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -67,18 +67,12 @@ def share_with_interval(
     value = float(both.sum() / among.sum())
     said = {"films": int(among.sum())}
     if value in (0.0, 1.0):
-        return available(value, *exact_interval(value, len(np.unique(groups[among]))), **said)
+        return available(value, **(exact_interval(value, len(np.unique(groups[among]))) or {}), **said)
     if not weights:
         return available(value, **said)
     drawn = [_ratio(block @ both, block @ among) for block in weights]
     interval = percentile_interval(np.concatenate(drawn))
     return available(value, **(interval or {}), **said)
-
-
-def exact_interval(share: float, groups: int) -> tuple[float, float]:
-    """Clopper-Pearson interval (Biometrika 1934) of a share that is 0 or 1 in all of so many independent groups."""
-    bound = ((1 - LEVEL) / 2) ** (1 / groups)
-    return (bound, 1.0) if share == 1.0 else (0.0, 1 - bound)
 
 
 def _ratio(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

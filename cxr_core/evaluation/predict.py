@@ -14,6 +14,7 @@ from cxr_core.errors import CxrError
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier
 from cxr_core.progress import Log, progress
+from cxr_core.release.prediction import softmax
 
 __all__ = ["classify_embeddings", "embed_frames", "predict_logits", "softmax"]
 
@@ -74,13 +75,6 @@ def classify_embeddings(model: Classifier, embeddings: Floats) -> Floats:
     weight = model.head.weight.detach().cpu().numpy().astype(np.float64)
     bias = model.head.bias.detach().cpu().numpy().astype(np.float64)
     return (embeddings.astype(np.float64) @ weight.T + bias).astype(np.float32)
-
-
-def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Probabilities, (n, classes) float64, each row summing to 1; computed in float64 after subtracting the maximum."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _run(

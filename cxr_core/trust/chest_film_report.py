@@ -18,6 +18,7 @@ from cxr_core.settings_trust import FilmDetectorSettings
 from cxr_core.trust.chest_film import MEASURES, ChestFilmDetector
 from cxr_core.trust.chest_film_fit import Films, TooFewFilms, spread, strangeness_of
 from cxr_core.trust.chest_film_record import DetectionRate, ShareOfFilms
+from cxr_core.trust.failure_shares import exact_interval
 from cxr_core.trust.other_pictures import ALTERED, DRAWN, TITLES, altered_films, draw_pictures
 
 __all__ = [
@@ -201,10 +202,7 @@ def keeps_promise(refused: int, films: int, rate: float, calibration_films: int)
 
 def exact_share(part: int, whole: int) -> dict[str, Any]:
     """A share with its exact 95 % interval (Clopper and Pearson, Biometrika 1934): value, low, high, films."""
-    from scipy.stats import beta
-
-    low = float(beta.ppf(_CHANCE, part, whole - part + 1)) if part else 0.0
-    high = float(beta.ppf(1 - _CHANCE, part + 1, whole - part)) if part < whole else 1.0
+    low, high = exact_interval(part, whole)
     return {"value": part / whole, "low": low, "high": high, "films": whole}
 
 
