@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_core.errors import CxrError
-from cxr_core.release.prediction import softmax
+from cxr_core.evaluation.probabilities import softmax
 
 if TYPE_CHECKING:
     from cxr_core.modelling.network import Classifier

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from cxr_core.dataset.frames import Frames
 from cxr_core.errors import CxrError
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier
 from cxr_core.progress import Log, progress
-from cxr_core.release.prediction import softmax
 
 __all__ = ["classify_embeddings", "embed_frames", "predict_logits", "softmax"]
 

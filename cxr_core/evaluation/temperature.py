@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import percentile_interval, resample_weights
-from cxr_core.release.prediction import softmax
+from cxr_core.evaluation.probabilities import softmax
 
 __all__ = [
     "COLDEST",

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.evaluation.temperature import MIN_FILMS, finite_logits, mean_log_loss
-from cxr_core.release.prediction import softmax
 
 __all__ = ["LARGEST", "VectorScaling", "fit_vector_scaling"]
 

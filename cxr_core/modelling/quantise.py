@@ -24,13 +24,13 @@ from cxr_core.dataset.frames import Frames, LabelledFrames
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import RESAMPLES, percentile_interval, resampled_scores
 from cxr_core.evaluation.metrics import classification_metrics
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.export import INPUT_NAME, OUTPUT_NAME
 from cxr_core.progress import Log, progress
 from cxr_core.release.engine_check import reference_logits
 from cxr_core.release.engines import cpu_session
 from cxr_core.release.parts.int8 import INT8_FILE, INT8_NETWORK, Int8Record
-from cxr_core.release.prediction import softmax
 
 __all__ = ["CALIBRATION_FILMS", "int8_part", "quantise"]
 

@@ -14,12 +14,12 @@ from cxr_core.dataset.frames import LabelledFrames
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.bootstrap import RESAMPLES, percentile_interval, resampled_scores
 from cxr_core.evaluation.metrics import classification_metrics, probabilities_of
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.progress import Log, progress
 from cxr_core.release.champion import get_champion
 from cxr_core.release.facts import Comparison
 from cxr_core.release.manifest import PackageManifest, read_manifest
-from cxr_core.release.prediction import softmax
 from cxr_core.release.predictor import Predictor
 from cxr_core.store import ArtefactStore
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_core.errors import CxrError
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.modelling.tolerance import MAX_EXPORT_DIFFERENCE
 from cxr_core.release.engines import OnnxRuntimeEngine, open_engine
-from cxr_core.release.prediction import softmax
 
 __all__ = ["MAX_INT8_DIFFERENCE", "check_engine", "reference_frames", "reference_logits"]
 

@@ -19,7 +19,6 @@ __all__ = [
     "Prediction",
     "Prepared",
     "Uncertainty",
-    "softmax",
     "uncertainty",
 ]
 
@@ -130,13 +129,6 @@ class Prepared:
     frame: npt.NDArray[np.uint8]
     advice: tuple[Advice, ...]
     grey: GreyStatistics
-
-
-def softmax(logits: npt.NDArray[np.floating]) -> Floats:
-    """Probabilities (n, classes) float64 of logits (n, classes), in float64 after subtracting each row's maximum."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    powers = np.exp(shifted)
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def uncertainty(probabilities: Floats) -> Uncertainty:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_core.errors import CxrError
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.imaging.advice import image_advice
 from cxr_core.imaging.decode import decode
 from cxr_core.imaging.decoded import mean_and_deviation
@@ -28,7 +29,6 @@ from cxr_core.release.prediction import (
     Prediction,
     Prepared,
     Uncertainty,
-    softmax,
     uncertainty,
 )
 from cxr_core.settings_sections import QualitySettings

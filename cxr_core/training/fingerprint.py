@@ -25,7 +25,7 @@ _CODE = {  # what decides the weights that a training makes; a test compares it 
     "modelling": ("backbones", "losses", "network", "weights"),
     "imaging": ("preprocess",),
     "dataset": ("frames",),
-    "evaluation": ("predict",),
+    "evaluation": ("predict", "probabilities"),
 }  # fmt: skip
 _LIBRARIES = ("torch", "timm", "albumentations", "numpy")
 _DIGITS = 16

@@ -12,7 +12,7 @@ from cxr_core.dataset.frames import Frames, LabelledFrames
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.availability import available, finite_probabilities, unavailable
 from cxr_core.evaluation.bootstrap import percentile_interval, resample_weights
-from cxr_core.release.prediction import softmax
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.settings_trust import SubgroupSettings
 from cxr_core.trust.crop_frames import DIRECTIONS, FramedFrames, direction_of, framings
 from cxr_core.trust.failure_shares import group_share

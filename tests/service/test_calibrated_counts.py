@@ -14,8 +14,8 @@ from bentoml_service.predict_routes import _observe, _summary
 from bentoml_service.review.flagging import new_case, reasons_of
 from bentoml_service.schemas import Answer, Review
 from bentoml_service.telemetry import Observation
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.release.parts import PARTS
-from cxr_core.release.prediction import softmax
 from cxr_core.release.predictor import Prediction, Predictor, Prepared
 
 

@@ -12,6 +12,7 @@ import pytest
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.dropout import Head
 from cxr_core.evaluation.prediction_sets import fit_prediction_sets
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.evaluation.selective import MEASURES
 from cxr_core.evaluation.uncertainty_figures import (
     coverage_figure,
@@ -21,7 +22,6 @@ from cxr_core.evaluation.uncertainty_figures import (
 )
 from cxr_core.evaluation.uncertainty_report import film_uncertainties, sets_of, uncertainty_report
 from cxr_core.plotting import png_bytes
-from cxr_core.release.prediction import softmax
 from cxr_core.settings_trust import UncertaintySettings
 
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")

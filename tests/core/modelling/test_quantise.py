@@ -13,6 +13,7 @@ import torch
 from cxr_core.dataset.frames import ArrayFrames, LabelledFrames
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.metrics import classification_metrics
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.imaging.preprocess import Preprocessing, reference_film
 from cxr_core.modelling import quantise as module
 from cxr_core.modelling.export import export_onnx
@@ -21,7 +22,6 @@ from cxr_core.modelling.quantise import int8_part, quantise
 from cxr_core.release.engine_check import reference_frames
 from cxr_core.release.engines import open_engine
 from cxr_core.release.parts.int8 import INT8_FILE, INT8_NETWORK
-from cxr_core.release.prediction import softmax
 from cxr_core.settings_sections import ModelSettings
 
 LABELS = ("Normal", "Pneumonia", "Tuberculosis")

@@ -22,6 +22,7 @@ from tiny_package import (
 
 from cxr_core.errors import CxrError
 from cxr_core.evaluation.prediction_sets import PredictionSets
+from cxr_core.evaluation.probabilities import softmax
 from cxr_core.evaluation.site_points import read_site_points
 from cxr_core.evaluation.temperature import TemperatureScaling
 from cxr_core.imaging.preprocess import Preprocessing
@@ -29,7 +30,7 @@ from cxr_core.release.parts import answer_schema
 from cxr_core.release.parts.calibration import CALIBRATION_FILE
 from cxr_core.release.parts.operating_points import POINTS_FILE
 from cxr_core.release.parts.prediction_sets import SETS_FILE
-from cxr_core.release.prediction import GreyStatistics, Prediction, Prepared, softmax, uncertainty
+from cxr_core.release.prediction import GreyStatistics, Prediction, Prepared, uncertainty
 from cxr_core.release.predictor import Predictor
 
 FILM = Prepared(np.zeros((224, 224), np.uint8), (), GreyStatistics(120, 50, 224, 224, 0))
