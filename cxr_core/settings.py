@@ -36,6 +36,7 @@ from cxr_core.settings_sections import (
     TuningSettings,
 )
 from cxr_core.settings_service import ServiceSettings
+from cxr_core.settings_stress import FaithfulnessSettings, LungSettings, MitigationSettings, ShiftSettings
 from cxr_core.settings_trust import (
     CalibrationSettings,
     EvaluationSettings,
@@ -96,7 +97,11 @@ class Settings(BaseSettings):
     subgroups: SubgroupSettings = SubgroupSettings()
     film_detector: FilmDetectorSettings = FilmDetectorSettings()
     robustness: RobustnessSettings = RobustnessSettings()
+    shift: ShiftSettings = ShiftSettings()
+    mitigation: MitigationSettings = MitigationSettings()
     explain: ExplainSettings = ExplainSettings()
+    lungs: LungSettings = LungSettings()
+    faithfulness: FaithfulnessSettings = FaithfulnessSettings()
     gates: GateSettings = GateSettings()
     release: ReleaseSettings = ReleaseSettings()
     service: ServiceSettings = ServiceSettings()
