@@ -50,15 +50,19 @@ class ArtefactIOManager(dg.ConfigurableIOManager):
         self.store.open().set_ref(_key(context), obj)
         context.add_output_metadata({"path": dg.MetadataValue.path(obj.path), "size_bytes": obj.size})
 
-    def load_input(self, context: dg.InputContext) -> Artefact:
-        """The current artefact of an upstream asset.
+    def load_input(self, context: dg.InputContext) -> Artefact | dict[str, Artefact]:
+        """The current artefact of an upstream asset; of several partitions, a mapping from partition to artefact.
 
         Raises:
             dagster.Failure: a blocking check of that asset has not passed.
         """
         if sentence := unpassed_gate(context.instance, context.asset_key):
             raise dg.Failure(sentence, allow_retries=False)
-        return self.store.open().get_ref(_key(context))
+        shelf = self.store.open()
+        if context.has_asset_partitions and len(keys := list(context.asset_partition_keys)) > 1:
+            asset = "/".join(context.asset_key.path)
+            return {key: shelf.get_ref(f"{asset}/{key}") for key in sorted(keys)}
+        return shelf.get_ref(_key(context))
 
 
 def _key(context: dg.OutputContext | dg.InputContext) -> str:
