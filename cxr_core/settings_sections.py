@@ -238,11 +238,20 @@ class RobustnessSettings(Section):
 
 
 class ExplainSettings(Section):
-    """Grad-CAM gallery (report 6.1)."""
+    """Explanation maps and their gallery (report 6.1)."""
 
     films_per_class: int = Field(4, ge=1, description="of each class and outcome in the gallery; fits one page")
     alpha: float = Field(
         0.4, gt=0, le=1, description="opacity of the heat map over the film; pytorch-grad-cam's 0.5 less a fifth"
+    )
+    occlusion_window: float = Field(
+        0.25, gt=0, le=1, description="side of the covering square, share of the frame's; Zeiler and Fergus 2014"
+    )
+    occlusion_stride: float = Field(
+        0.125, gt=0, le=1, description="step of the square, share of the frame's side; half a window: 49 squares a film"
+    )
+    occlusion_fill: Literal["mean", "blur"] = Field(
+        "mean", description="what the square shows: the film's mean grey (Zeiler and Fergus 2014) or its blur"
     )
 
 
