@@ -31,7 +31,16 @@ def render_planned(spec: PhantomSpec, planned: PlannedFile) -> Film:
     elif origin.defect == "extreme_aspect":
         mean = _STRIP_MEAN
     collimated = origin.defect != "over_exposed"  # black borders would hold the mean down
-    return render_film(rng, anatomy, origin.true_label, origin.site, pose=pose, mean_grey=mean, collimated=collimated)
+    return render_film(
+        rng,
+        anatomy,
+        origin.true_label,
+        origin.site,
+        pose=pose,
+        mean_grey=mean,
+        collimated=collimated,
+        lesion_density=spec.lesion_density,
+    )
 
 
 def build_content(spec: PhantomSpec, planned: PlannedFile) -> Content:

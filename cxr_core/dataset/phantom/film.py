@@ -4,7 +4,7 @@ The chain is that of a radiograph: transmission `exp(-depth)`, scatter added, th
 grows with the depth, and a sigmoid characteristic curve with the site's latitude and gamma.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import cv2
@@ -119,6 +119,7 @@ def render_film(
     pose: Pose | None = None,
     mean_grey: float | None = None,
     collimated: bool = True,
+    lesion_density: float = 1.0,
 ) -> Film:
     """Render one film in memory.
 
@@ -131,6 +132,7 @@ def render_film(
         mean_grey: Mean grey level to expose for, 0..255. Left out, it is drawn from `CLEAN_MEAN` whatever the class:
             automatic exposure brings every film to a similar blackening, so brightness tells nothing about disease.
         collimated: Whether the site's collimation border is black, as usual, or left open.
+        lesion_density: Optical depth of lesions, times the usual one; above 1 as if they were deeper than the lung.
 
     Returns:
         The film with its masks, all of one size.
@@ -144,6 +146,7 @@ def render_film(
     target = rng.uniform(*CLEAN_MEAN) if mean_grey is None else mean_grey
     thorax = build_thorax(anatomy, pose)
     lesions = lesions_for(label, rng, anatomy, thorax, pose.inspiration)
+    lesions = replace(lesions, depth=lesions.depth * np.float32(lesion_density))
     depth = thorax.soft_tissue + skeleton_depth(anatomy, pose, thorax) + lesions.depth
     # Vessels inside consolidated lung have no air beside them and vanish (the silhouette sign).
     depth += vessel_depth(anatomy, thorax, pose.inspiration) * (1 - np.minimum(1.2 * lesions.depth, 0.85))

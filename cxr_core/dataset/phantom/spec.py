@@ -43,6 +43,9 @@ class PhantomSpec(BaseModel, frozen=True, extra="forbid"):
         le=1,
         description="share of patients whose site follows from their true label: pneumonia south, the others north",
     )
+    lesion_density: float = Field(
+        default=1.0, gt=0, le=5, description="optical depth of lesions, times the usual one: 3 gives clear cases"
+    )
     exact_duplicates: int = Field(default=6, ge=0, description="extra files with the bytes of a clean film")
     near_duplicates: int = Field(
         default=8, ge=0, description="extra files with a clean film re-encoded, resized or brightened"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cxr_core.dataset.frames import ArrayFrames
-from cxr_core.dataset.phantom import PhantomSpec, film, plan_files
+from cxr_core.dataset.phantom import PhantomSpec, plan_files
 from cxr_core.dataset.phantom.files import render_planned
 from cxr_core.digests import digest_bytes
 from cxr_core.imaging.preprocess import Preprocessing
@@ -28,8 +27,8 @@ from cxr_core.trust.label_space import RegionFeatures
 pytestmark = pytest.mark.slow
 
 BACKBONE = "tf_efficientnet_lite0"
-STRENGTH = 3.0  # lesions three times as dense as the generator's: clear cases
-SPEC = PhantomSpec(patients_per_class=120, seed=42, site_shortcut=0.4)  # 540 films; the south has few normals
+# 540 films of clear cases, lesions three times as dense as the generator's usual ones; the south has few normals.
+SPEC = PhantomSpec(patients_per_class=120, seed=42, site_shortcut=0.4, lesion_density=3.0)
 NO_INDEX = pd.DataFrame(columns=["image_id", "sha256", "label", "source", "group_id", "reason_code"])
 
 
@@ -39,16 +38,8 @@ def clear() -> tuple[pd.DataFrame, RegionFeatures]:
     entry = get_backbone(BACKBONE)
     preprocessing = Preprocessing.from_settings(PreprocessingSettings(), entry.mean, entry.std)
     planned = [file for file in plan_files(SPEC) if file.defect == ""]
-    with pytest.MonkeyPatch.context() as patch:
-        usual = film.lesions_for
-
-        def dense(*arguments: Any) -> Any:
-            lesions = usual(*arguments)
-            return replace(lesions, depth=lesions.depth * np.float32(STRENGTH))
-
-        patch.setattr(film, "lesions_for", dense)
-        with ThreadPoolExecutor(2) as threads:
-            frames = list(threads.map(lambda file: preprocessing.frame(render_planned(SPEC, file).pixels), planned))
+    with ThreadPoolExecutor(2) as threads:
+        frames = list(threads.map(lambda file: preprocessing.frame(render_planned(SPEC, file).pixels), planned))
     model = build_classifier(ModelSettings(backbone=BACKBONE), len(LABELS), 0).model
     features = region_features(model, ArrayFrames(np.stack(frames)), preprocessing, 42)
     table = pd.DataFrame(
