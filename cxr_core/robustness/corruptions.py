@@ -1,89 +1,48 @@
 """Corruptions of canonical frames, as other scanners and readers might give them (report 5.1; TRAPS 12).
 
 They act in the frame, before normalisation, so that their severity does not depend on the size of the file. They act on
-the film alone: padding is put around a film after it is acquired, so it stays black, and blur and reduction do not mix
-it in. Random draws are seeded by image key and step, whatever the batch, preset or model: every model sees the same
-noise, and the severe noise is the clinical one made larger.
+the film alone: padding is put around a film after it is acquired, so it stays black, blur and reduction do not mix it
+in, and a film turns and moves within its own box. Random draws are seeded by image key and step, whatever the batch,
+preset or model: every model sees the same noise, and stronger noise is the weaker one made larger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from cxr_core.dataset.frames import Frames
 from cxr_core.errors import CxrError
+from cxr_core.robustness.corruption_blur import BLUR
+from cxr_core.robustness.corruption_cover import COVER
+from cxr_core.robustness.corruption_entry import SEVERITIES, Corruption
+from cxr_core.robustness.corruption_geometry import GEOMETRY
+from cxr_core.robustness.corruption_grey import GREY
+from cxr_core.robustness.corruption_noise import NOISE
 from cxr_core.settings_sections import RobustnessSettings
 
-__all__ = ["CLEAN", "CORRUPTIONS", "CorruptedFrames", "Corruption", "Preset", "Step", "corrupt", "film_box", "presets"]
+__all__ = [
+    "CLEAN",
+    "CORRUPTIONS",
+    "SEVERITIES",
+    "CorruptedFrames",
+    "Corruption",
+    "Preset",
+    "Step",
+    "condition",
+    "corrupt",
+    "film_box",
+    "presets",
+]
 
-Film = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-_RANGE = 255.0  # full range of grey, to which shares refer
-_MIDDLE = 127.5  # grey that contrast turns about: the middle of the range, so that film and padding do not matter
-
-
-def _brightness(film: Film, amount: float, rng: np.random.Generator) -> Film:
-    """Shift all grey by a share of the full range, uniform in ± ``amount``."""
-    return film + np.float32(rng.uniform(-amount, amount) * _RANGE)
-
-
-def _contrast(film: Film, amount: float, rng: np.random.Generator) -> Film:
-    """Stretch grey about the middle of the range by 1 + uniform in ± ``amount``."""
-    return (film - np.float32(_MIDDLE)) * np.float32(1 + rng.uniform(-amount, amount)) + np.float32(_MIDDLE)
-
-
-def _gaussian_blur(film: Film, amount: float, rng: np.random.Generator) -> Film:
-    """Gaussian blur with OpenCV's kernel of ``amount`` pixels: binomial (1 2 1) / 4 for 3, (1 4 6 4 1) / 16 for 5."""
-    side = int(amount)
-    return cv2.GaussianBlur(film, (side, side), 0)
-
-
-def _gaussian_noise(film: Film, amount: float, rng: np.random.Generator) -> Film:
-    """Add independent Gaussian noise with a standard deviation of ``amount`` times the full range."""
-    return film + rng.standard_normal(film.shape, dtype=np.float32) * np.float32(amount * _RANGE)
-
-
-def _downscale(film: Film, amount: float, rng: np.random.Generator) -> Film:
-    """Reduce both sides to ``amount`` of themselves by area averaging and enlarge again linearly."""
-    height, width = film.shape
-    small = (max(1, round(width * amount)), max(1, round(height * amount)))
-    reduced = cv2.resize(film, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """One entry of the registry.
-
-    Attributes:
-        act: film (height, width) float32 on the 0-255 scale, amount, and the image's generator for this step, to the
-            corrupted film; it may leave 0-255, as cutting comes last.
-        nothing: amount that leaves every film as it is.
-        valid: whether an amount makes sense.
-        demand: what ``valid`` asks for, as it ends a sentence.
-    """
-
-    act: Callable[[Film, float, np.random.Generator], Film]
-    nothing: float
-    valid: Callable[[float], bool]
-    demand: str
-
-
-CORRUPTIONS: dict[str, Corruption] = {
-    "brightness": Corruption(_brightness, 0.0, lambda a: 0 <= a <= 1, "a share from 0 to 1"),
-    "contrast": Corruption(_contrast, 0.0, lambda a: 0 <= a < 1, "a share from 0 to below 1"),
-    "gaussian_blur": Corruption(_gaussian_blur, 1.0, lambda a: a >= 1 and a % 2 == 1, "an odd number of pixels"),
-    "gaussian_noise": Corruption(_gaussian_noise, 0.0, lambda a: 0 <= a <= 1, "a share from 0 to 1"),
-    "downscale": Corruption(_downscale, 1.0, lambda a: 0 < a <= 1, "a factor above 0 up to 1"),
-}
+CORRUPTIONS: dict[str, Corruption] = {**GREY, **BLUR, **NOISE, **GEOMETRY, **COVER}
 
 
 @dataclass(frozen=True)
@@ -145,6 +104,20 @@ def presets(settings: RobustnessSettings) -> dict[str, Preset]:
         return Preset(name, tuple(Step(step, float(values[f"{name}_{field}"])) for step, field in named.items()))
 
     return {"clean": CLEAN, "clinical": preset("clinical"), "severe": preset("severe")}
+
+
+def condition(name: str, severity: int) -> Preset:
+    """One corruption at one of its five severities, as a preset called ``name-severity``.
+
+    Raises:
+        CxrError: no such corruption or severity.
+    """
+    entry = CORRUPTIONS.get(name)
+    if entry is None:
+        raise CxrError(f"No corruption is called {name!r}: use one of {', '.join(CORRUPTIONS)}.")
+    if severity not in SEVERITIES:
+        raise CxrError(f"Severity {severity!r} of {name} must be one of {', '.join(map(str, SEVERITIES))}.")
+    return Preset(f"{name}-{severity}", (Step(name, float(entry.severities[SEVERITIES.index(severity)])),))
 
 
 def film_box(frame: Pixels) -> tuple[slice, slice]:
