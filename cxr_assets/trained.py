@@ -1,5 +1,6 @@
 """The trained model and its predictions as the assets downstream of them load them."""
 
+import json
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -55,12 +56,25 @@ def embeddings_of(store: ArtefactStore, trained_model: Artefact, embeddings: Art
     return table
 
 
-def temperature_of(store: ArtefactStore, calibrated_model: Artefact) -> "TemperatureScaling":
-    """The temperature that was fitted on the calibration films."""
-    from cxr_core.evaluation.temperature import TemperatureScaling
+def temperature_of(store: ArtefactStore, calibrated_model: Artefact, model: str) -> "TemperatureScaling":
+    """The temperature that was fitted on the calibration films, refused where it is another model's.
 
-    path = store.local_tree(calibrated_model) / "temperature.json"
-    return TemperatureScaling.model_validate_json(path.read_bytes())
+    Args:
+        store: where it lies.
+        calibrated_model: folder with the temperature and the report that names the model.
+        model: digest of the trained model that it has to be of.
+
+    Raises:
+        cxr_core.errors.CxrError: the temperature is of another model.
+    """
+    from cxr_core.evaluation.calibration_study import REPORT_FILE
+    from cxr_core.evaluation.temperature import TemperatureScaling
+    from cxr_core.release.evidence import SAYS
+
+    folder = store.local_tree(calibrated_model)
+    if json.loads((folder / REPORT_FILE).read_bytes()).get(SAYS) != model:
+        raise CxrError("The temperature is of another model than is asked for: materialise calibrated_model again.")
+    return TemperatureScaling.model_validate_json((folder / "temperature.json").read_bytes())
 
 
 def calibrated(predictions: pd.DataFrame, temperature: "TemperatureScaling", classes: int) -> pd.DataFrame:

@@ -76,8 +76,9 @@ def evaluation(
 
     now = settings.load()
     shelf = store.open()
-    temperature = temperature_of(shelf, calibrated_model)
-    table_ = calibrated(shelf.read_table(predictions), temperature, len(now.labels))
+    answers = shelf.read_table(predictions)
+    temperature = temperature_of(shelf, calibrated_model, model_of(answers))
+    table_ = calibrated(answers, temperature, len(now.labels))
     report = {
         SAYS: model_of(table_),
         "temperature": temperature.temperature,

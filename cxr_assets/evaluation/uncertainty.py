@@ -49,7 +49,7 @@ def uncertainty(
     head = head_of(open_model(now, shelf, trained_model).model)
     rows = predictions_of(shelf, trained_model, predictions)
     seen = embeddings_of(shelf, trained_model, embeddings).set_index("image_id")
-    temperature = temperature_of(shelf, calibrated_model)
+    temperature = temperature_of(shelf, calibrated_model, trained_model.digest)
     fitted = sets_of(rows, now.labels, now.uncertainty.level)
     test = rows[rows["split"] == "test"].sort_values("image_id", ignore_index=True)
     calibrated = temperature.probabilities(logits_of(test, len(now.labels)))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cxr_core.release.evidence import SAYS
 from cxr_core.store import Artefact, ArtefactStore
 
 LABELS = ("Normal", "Pneumonia", "Tuberculosis")
@@ -73,7 +74,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     resources = {"settings": settings, "store": shelf, "io_manager": ArtefactIOManager(store=shelf)}
     instance = dg.DagsterInstance.ephemeral()
 
-    def run(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows, shuffled: bool = False) -> Any:
+    def run(
+        change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows, shuffled: bool = False, fitted_for: str = ""
+    ) -> Any:
         @dg.asset
         def trained_model() -> Artefact:
             return trained
@@ -88,9 +91,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
         @dg.asset
         def calibrated_model() -> Artefact:
-            return store.write_tree(
-                "calibrated_model", lambda folder: (folder / "temperature.json").write_text(temperature)
-            )
+            def fill(folder: Path) -> None:
+                (folder / "temperature.json").write_text(temperature)
+                (folder / "calibrated_model.json").write_text(json.dumps({SAYS: fitted_for or trained.digest}))
+
+            return store.write_tree("calibrated_model", fill)
 
         assets = [trained_model, embeddings, predictions, calibrated_model, *uncertainty.ASSETS, *uncertainty.CHECKS]
         return dg.materialize(assets, resources=resources, instance=instance, raise_on_error=False)
@@ -147,3 +152,10 @@ def test_predictions_of_another_model_are_refused(site: SimpleNamespace) -> None
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "of another model" in failure.step_failure_data.error.to_string()
+
+
+def test_a_temperature_of_another_model_is_refused(site: SimpleNamespace) -> None:
+    result = site.run(fitted_for="f" * 64)
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "The temperature is of another model" in failure.step_failure_data.error.to_string()
