@@ -92,7 +92,7 @@ BLUR: Registry = {
         title="Motion blur",
         unit="length, pixels",
         severities=(2, 4, 7, 10, 15),
-        source="On a film 430 mm long and 224 pixels high 4, 8, 13, 19 (a quiet breath at the diaphragm is 15 to 20) and "
+        source="On a film 430 mm long and 224 pixels high 4, 8, 13, 19 (a quiet breath at the diaphragm is 15 to 20), "
         "29 mm; 15 pixels is ImageNet-C's radius at 2 to 4.",
     ),
     "downscale": Corruption(
@@ -102,8 +102,8 @@ BLUR: Registry = {
         demand="a factor above 0 up to 1",
         title="Downscale",
         unit="factor",
-        severities=(0.9, 0.85, 0.75, 0.5, 0.25),
-        source="Report 5.1 (clinical) at 3; ImageNet-C's pixelate 2 and 5 at 4 and 5.",
+        severities=(0.9, 0.75, 0.6, 0.4, 0.25),
+        source="Report 5.1 (clinical) at 2; ImageNet-C's pixelate 1, 3 and 5 at 3 to 5.",
     ),
     "jpeg": Corruption(
         act=_jpeg,
