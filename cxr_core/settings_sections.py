@@ -99,6 +99,20 @@ class AugmentationSettings(Section):
         le=1,
         description="of brightness/contrast, noise, blur each; the report gives none: albumentations' default",
     )
+    # Left out of every dump while they change nothing, so that what was trained without them keeps its digests.
+    corruption_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        exclude_if=lambda share: not share,
+        description="of an epoch's images that get a random corruption of the registry first; 0: none, as the report; "
+        "what it buys and costs is measured by mitigation",
+    )
+    corruption_kinds: tuple[str, ...] = Field(
+        (),
+        exclude_if=lambda kinds: not kinds,
+        description="corruptions that are drawn; none named: all of the registry",
+    )
 
 
 class ModelSettings(Section):
@@ -234,6 +248,9 @@ class RobustnessSettings(Section):
     severe_blur_kernel: int = Field(5, description="next kernel above the clinical one")
     severe_noise_sigma: float = Field(0.04, description="twice the clinical value")
     severe_downscale: float = Field(1.0, description="none: the report's severe set leaves it out (TRAPS 10)")
+    max_accuracy_loss: float = Field(
+        0.04, ge=0, le=1, description="under the clinical preset, share; report 5.1: less than 4 % drop"
+    )
     seed: int = Field(42, description="report 8.2")
 
 

@@ -18,6 +18,44 @@ class ShiftSettings(Section):
 class MitigationSettings(Section):
     """What test-time augmentation, CLAHE, corruption in training and abstention buy (report 5.5)."""
 
+    conditions: tuple[str, ...] = Field(
+        (
+            "clinical",
+            "severe",
+            "contrast-3",
+            "gamma-3",
+            "gaussian_noise-3",
+            "motion_blur-3",
+            "poisson_noise-3",
+            "jpeg-3",
+        ),
+        description="beside clean: the report's two presets (5.1) and the middle severity of kinds that differ",
+    )
+    flip: bool = Field(True, description="test-time augmentation averages the mirrored film too; as in training, 2.4")
+    rotation_degrees: float = Field(
+        5.0, ge=0, le=45, description="of its two turned copies, one each way; half the training's, report 2.4"
+    )
+    shift: float = Field(
+        0.03,
+        ge=0,
+        lt=0.5,
+        description="of the same two copies, share of the side; a third of the training's, report 2.4",
+    )
+    corruption_share: float = Field(
+        0.5, ge=0, le=1, description="of an epoch's films that are corrupted: as many as are left as they are"
+    )
+    held_out: tuple[str, ...] = Field(
+        ("jpeg", "motion_blur", "poisson_noise"),
+        description="corruptions that training never draws, so that transfer to unseen ones is measured apart",
+    )
+    epochs: int = Field(5, ge=1, description="that both trained arms go on from the trained model's weights")
+    rate_factor: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="times the learning rate of the training: weights that are learnt already move less",
+    )
+    frozen_stages: int = Field(0, ge=0, description="first stages that both trained arms keep as they are; 0: none")
     seed: int = Field(42, description="report 8.2")
 
 

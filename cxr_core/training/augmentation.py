@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from cxr_core.errors import CxrError
 from cxr_core.settings_sections import AugmentationSettings
+from cxr_core.training.corruption_draws import CorruptionDraws
 
 __all__ = ["Augmenter"]
 
@@ -28,7 +29,8 @@ class Augmenter:
     """The report's six transforms: flip, rotation and translation, brightness/contrast, noise, blur.
 
     Rotation and translation are one affine step, applied to every image. What leaves the frame is lost, what enters
-    is black. Use one augmenter per thread.
+    is black. Where the settings ask for corruptions, they come first, as films are corrupted before they are augmented.
+    Use one augmenter per thread.
 
     Args:
         settings: strengths and probabilities.
@@ -41,6 +43,8 @@ class Augmenter:
     def __init__(self, settings: AugmentationSettings, seed: int) -> None:
         self.settings = settings
         self.seed = seed
+        share, kinds = settings.corruption_share, settings.corruption_kinds
+        self._draws = CorruptionDraws(share, kinds, seed) if share else None
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             try:
@@ -61,6 +65,8 @@ class Augmenter:
         Returns:
             (n, side, side) uint8.
         """
+        if self._draws:
+            frames = self._draws.apply(frames, keys, epoch)
         result = np.empty_like(frames)
         for row, key in enumerate(keys):
             stream = self._stream(key, epoch)

@@ -19,13 +19,17 @@ __all__ = ["code_digest", "films_digest", "training_fingerprint"]
 
 _CODE = {  # what decides the weights that a training makes; a test compares it with what the loop imports
     "training": (
-        "augmentation", "batches", "checkpoints", "course", "engine", "hyperparameters", "loop", "memory", "ranks",
-        "recipe", "sampling", "schedule", "validation",
+        "augmentation", "batches", "checkpoints", "corruption_draws", "course", "engine", "hyperparameters", "loop",
+        "memory", "ranks", "recipe", "sampling", "schedule", "validation",
     ),
     "modelling": ("backbones", "losses", "network", "weights"),
     "imaging": ("preprocess",),
     "dataset": ("frames",),
     "evaluation": ("predict", "probabilities"),
+    "robustness": (
+        "corruption_blur", "corruption_cover", "corruption_entry", "corruption_geometry", "corruption_grey",
+        "corruption_noise", "corruptions",
+    ),
 }  # fmt: skip
 _LIBRARIES = ("torch", "timm", "albumentations", "numpy")
 _DIGITS = 16
