@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_core.errors import CxrError
 from cxr_core.release.document import Missing, Number, Picture
 from cxr_core.release.evidence import REPORTS
+from cxr_core.release.published_derived import TECHNICAL_REPORT, technical_report
 from cxr_core.store import Artefact, ArtefactStore
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["Sources"]
 
 _FILES: Mapping[str, str] = {"release_candidate": "manifest.json", "trained_model": "training.json"}
 _ROWS = "/rows"  # pointer of the number of rows of a stored table
+_DISTINCT, _SHARED = "/distinct", "/shared"  # of different values in a column, of values shared by several parts
 
 
 class Sources:
@@ -103,6 +105,31 @@ class Sources:
             table = table[table[column].astype(str) == value]
         return Number(len(table), unit=unit, source=source)
 
+    def distinct(self, asset: str, column: str, where: Mapping[str, str] | None = None, unit: str = "") -> Number:
+        """How many different values a column of a stored table has, in the rows that are such and such.
+
+        Args:
+            asset: a table.
+            column: whose values are counted.
+            where, unit: as for :meth:`count`.
+        """
+        asked = dict(sorted((where or {}).items()))
+        steps = [_escape(step) for step in (column, *(f"{name}={value}" for name, value in asked.items()))]
+        source = f"{asset}#" + "/".join([_DISTINCT, *steps])
+        table = self.table(asset)
+        if (why := _absent(asset, table, {column, *asked})) or table is None:
+            return Number(None, unit=unit, source=source, reason=why)
+        for name, value in asked.items():
+            table = table[table[name].astype(str) == value]
+        return Number(int(table[column].nunique()), unit=unit, source=source)
+
+    def shared(self, asset: str, column: str, over: str) -> Number:
+        """How many values of a column of a stored table occur with several values of the column ``over``."""
+        source, table = f"{asset}#{_SHARED}/{_escape(column)}/{_escape(over)}", self.table(asset)
+        if (why := _absent(asset, table, {column, over})) or table is None:
+            return Number(None, source=source, reason=why)
+        return Number(int((table.groupby(column)[over].nunique() > 1).sum()), source=source)
+
     def figure(self, asset: str, name: str) -> bytes | None:
         """PNG bytes of a stored figure (its name without ``.png``); None where it is not there."""
         path = self._file(asset, f"{name}.png")
@@ -136,6 +163,11 @@ class Sources:
             steps = [_unescape(step) for step in pointer.split("/")[2:]]
             name = steps.pop(0) if steps and "=" not in steps[0] else ""
             return self.count(asset, dict(step.split("=", 1) for step in steps), name, unit)
+        column, *rest = [_unescape(step) for step in pointer.split("/")[2:]] or [""]
+        if pointer.startswith(f"{_DISTINCT}/"):
+            return self.distinct(asset, column, dict(step.split("=", 1) for step in rest), unit)
+        if pointer.startswith(f"{_SHARED}/"):
+            return self.shared(asset, column, rest[0])
         return self.number(asset, pointer, unit, bounds.partition("#")[2])
 
     def _why(self, asset: str, entry: Any) -> str:
@@ -146,6 +178,8 @@ class Sources:
         return f"the report of {asset} holds no such number"
 
     def _load(self, asset: str) -> dict[str, Any]:
+        if asset == TECHNICAL_REPORT:
+            return technical_report()
         artefact = self._artefacts.get(asset)
         if artefact is None or not self._store.holds(artefact) or artefact.kind == "table":
             return {}
@@ -175,6 +209,14 @@ class Sources:
         import pandas
 
         return pandas.read_parquet(path)
+
+
+def _absent(asset: str, table: pd.DataFrame | None, columns: set[str]) -> str:
+    """Why columns of a table cannot be read; empty where they can."""
+    if table is None:
+        return f"no table of {asset} is stored"
+    absent = sorted(columns - set(table.columns))
+    return f"the table has no column {absent[0]}" if absent else ""
 
 
 def _is_number(value: Any) -> bool:
