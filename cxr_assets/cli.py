@@ -73,7 +73,7 @@ def _bring_up_to_date(job: str, changes: tuple[str, ...]) -> Settings:
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    from cxr_assets.definitions import OBSERVE_JOB, defs
+    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB, ROBUSTNESS_JOB, defs
     from cxr_assets.refresh import refresh
     from cxr_assets.resources import dump_overrides
     from cxr_core.settings import load_settings
@@ -84,7 +84,8 @@ def _bring_up_to_date(job: str, changes: tuple[str, ...]) -> Settings:
     with dg.DagsterInstance.get() as instance:
         config = dump_overrides(overrides) if overrides else None
         store = ArtefactStore(settings.store)
-        done = refresh(defs, instance, store, settings, OBSERVE_JOB, job, config, click.echo)
+        swept = [ROBUSTNESS_JOB] if job == PIPELINE_JOB else []
+        done = refresh(defs, instance, store, settings, OBSERVE_JOB, job, config, click.echo, swept)
     click.echo(f"{len(done.made)} assets made, {done.fresh} were up to date, {time.monotonic() - start:.0f} s")
     if done.problem:
         raise CxrError(done.problem)

@@ -17,11 +17,12 @@ from cxr_assets.release import bento
 from cxr_assets.release import checks as release_checks
 from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResource
 from cxr_assets.robustness import assets as robustness
+from cxr_assets.robustness import conditions
 from cxr_assets.training import assets as training
 from cxr_assets.training import study
 from cxr_assets.trust import failures, film_detector, labels, shortcuts, subgroups
 
-__all__ = ["CROSS_VALIDATION_JOB", "OBSERVE_JOB", "PIPELINE_JOB", "defs"]
+__all__ = ["CROSS_VALIDATION_JOB", "OBSERVE_JOB", "PIPELINE_JOB", "ROBUSTNESS_JOB", "defs"]
 
 _settings = SettingsResource()
 _store = StoreResource(settings=_settings)
@@ -33,6 +34,9 @@ _observed = dg.AssetSelection.assets(*(source.key for source in _sources))
 OBSERVE_JOB = "observe_raw_images"
 PIPELINE_JOB = "pipeline"
 CROSS_VALIDATION_JOB = "cross_validate"
+ROBUSTNESS_JOB = "robustness_sweep"
+
+_swept = dg.AssetSelection.assets(*(asset.key for asset in conditions.ASSETS))  # a run for each partition
 
 defs = dg.Definitions(
     assets=[
@@ -50,6 +54,7 @@ defs = dg.Definitions(
         evaluation.evaluation,
         *(asset for module in _evidence for asset in module.ASSETS),
         folds.out_of_fold,
+        *conditions.ASSETS,
         robustness.robustness,
         explain.gradcam_gallery,
         release.release_candidate,
@@ -76,8 +81,13 @@ defs = dg.Definitions(
         ),
         dg.define_asset_job(
             PIPELINE_JOB,
-            selection=dg.AssetSelection.all() - _observed - dg.AssetSelection.assets("out_of_fold"),
-            description="Everything from raw images to the packaged model.",
+            selection=dg.AssetSelection.all() - _observed - dg.AssetSelection.assets("out_of_fold") - _swept,
+            description="Everything from raw images to the packaged model, but for the partitions of robustness_sweep.",
+        ),
+        dg.define_asset_job(
+            ROBUSTNESS_JOB,
+            selection=_swept,
+            description="The model's answers under one corruption: a run for each, so that a backfill spreads.",
         ),
         dg.define_asset_job(
             CROSS_VALIDATION_JOB,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
-from cxr_assets.staleness import Graph, next_wave, stale_assets
+from cxr_assets.staleness import Graph, next_wave, stale_assets, stale_partitions
 from cxr_core.errors import CxrError
 from cxr_core.settings import Settings
 from cxr_core.store import ArtefactStore
@@ -41,6 +41,7 @@ def refresh(
     pipeline_job: str,
     run_config: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda _: None,
+    partitioned_jobs: Sequence[str] = (),
 ) -> Refresh:
     """Observe, then materialise stale assets wave by wave until none is left.
 
@@ -53,30 +54,51 @@ def refresh(
         pipeline_job: name of the job whose assets are brought up to date; it holds all that they depend on.
         run_config: run config of every run, for example settings overrides.
         say: told what is about to be made, and why.
+        partitioned_jobs: names of the jobs that make the partitioned assets among what the pipeline depends on; each
+            stale partition is a run of its own, after all else that can be made.
     """
     # A terminal shows bars, and at the end the sentence; elsewhere the log lines are what shows life.
     level = "CRITICAL" if sys.stderr.isatty() else "INFO"
     config = {"loggers": {"console": {"config": {"log_level": level}}}, **(run_config or {})}
-    graph = Graph.of(defs, settings, pipeline_job)
+    graph = Graph.of(defs, settings, pipeline_job, *partitioned_jobs)
+    jobs = {
+        key: job
+        for job in partitioned_jobs
+        for key in graph.partitions
+        if key in defs.resolve_job_def(job).asset_layer.selected_asset_keys
+    }
     done = Refresh()
-    observed = defs.resolve_job_def(observe_job).execute_in_process(
-        instance=instance, run_config=config, raise_on_error=False
-    )
+
+    def execute(job: str, **what: Any) -> dg.ExecuteInProcessResult:
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=instance, run_config=config, raise_on_error=False, **what
+        )
+
+    observed = execute(observe_job)
     if not observed.success:
         done.problem = _why(observed)
         return done
     while stale := stale_assets(graph, instance, store):
-        wave = next_wave(graph, stale)
+        wave = _in_one_go(graph, next_wave(graph, stale))
         again = [key for key in wave if key.to_user_string() in done.made]
         if again:
             raise CxrError(
                 f"{again[0].to_user_string()} is out of date again right after it was made: {stale[again[0]]}."
             )
         say("making " + ", ".join(f"{key.to_user_string()} ({stale[key]})" for key in wave))
-        result = defs.resolve_job_def(pipeline_job).execute_in_process(
-            instance=instance, run_config=config, asset_selection=wave, raise_on_error=False
-        )
-        made = {event.asset_key for event in result.get_asset_materialization_events()}
+        made: set[dg.AssetKey | None] = set()
+        if wave[0] in graph.partitions:
+            waiting = list(stale_partitions(graph, wave[0], instance, store))
+            for number, partition in enumerate(waiting, 1):
+                say(f"  {wave[0].to_user_string()} {number} of {len(waiting)}: {partition}")
+                result = execute(jobs[wave[0]], partition_key=partition)
+                if not result.success:
+                    break
+            else:
+                made.add(wave[0])
+        else:
+            result = execute(pipeline_job, asset_selection=wave)
+            made.update(event.asset_key for event in result.get_asset_materialization_events())
         done.made.update({key.to_user_string(): stale[key] for key in wave if key in made})
         if not result.success:
             done.problem = _why(result)
@@ -84,6 +106,13 @@ def refresh(
     names = {key.to_user_string() for key in graph.parents.keys() - stale.keys()}
     done.fresh = len(names - done.made.keys())
     return done
+
+
+def _in_one_go(graph: Graph, wave: list[dg.AssetKey]) -> list[dg.AssetKey]:
+    """What of a wave one job can make: all that needs no partitioned asset of the wave, else one partitioned asset."""
+    later = {key for key in wave if key in graph.partitions}
+    now = [key for key in wave if key not in later and not graph.ancestors(key) & later]
+    return now or [next(key for key in wave if key in later)]
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:

@@ -38,6 +38,9 @@ QUICK: dict[str, Any] = {
     "shortcuts.blanked_pretrained": False,
     "label_audit.resamples": 100,
     "film_detector.pictures": 4,
+    "mitigation.conditions": ("severe", "jpeg-3"),
+    "mitigation.epochs": 1,
+    "mitigation.frozen_stages": 0,
     "gates.allow_shortcut": True,  # so few films of noise may look like anything
 }
 
@@ -90,7 +93,7 @@ def pipeline(
     home = tmp_path / "home"
     for name, value in {"CXR_RAW_DIR": raw, "CXR_STORE": home / "store", "CXR_CACHE_DIR": home / "cache"}.items():
         monkeypatch.setenv(name, str(value))
-    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB
+    from cxr_assets.definitions import OBSERVE_JOB, PIPELINE_JOB, ROBUSTNESS_JOB
     from cxr_assets.definitions import defs as whole
     from cxr_assets.refresh import Refresh, refresh
     from cxr_assets.resources import dump_overrides
@@ -104,7 +107,9 @@ def pipeline(
         def run(changes: dict[str, Any] | None = None) -> Refresh:
             overrides = {**QUICK, **(changes or {})}
             config = dump_overrides(overrides)
-            return refresh(defs, instance, store, load_settings(overrides), OBSERVE_JOB, PIPELINE_JOB, config)
+            swept = [ROBUSTNESS_JOB] if defs is whole else []
+            now = load_settings(overrides)
+            return refresh(defs, instance, store, now, OBSERVE_JOB, PIPELINE_JOB, config, partitioned_jobs=swept)
 
         def materialise(*names: str, changes: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
             return defs.resolve_job_def(PIPELINE_JOB).execute_in_process(
