@@ -40,16 +40,17 @@ class RawFile:
     mtime_ns: int
 
 
-def scan(raw_dir: Path, labels: Sequence[str]) -> list[RawFile]:
+def scan(raw_dir: Path, labels: Sequence[str], every_class: bool = True) -> list[RawFile]:
     """List the candidate images under ``raw_dir``, sorted by path.
 
     Args:
         raw_dir: folder with the class folders, possibly inside publisher folders such as ``train``.
         labels: class names; folders are matched to them without regard to case.
+        every_class: refuse a folder that lacks films of a class.
 
     Raises:
         CxrError: the folder is missing, unreadable or empty, images lie in a folder that is no class, or a class
-            has no folder.
+            has no films though each has to.
     """
     if not raw_dir.is_dir():
         raise CxrError(f"The image folder {raw_dir} is not there: set CXR_RAW_DIR to a folder of class folders.")
@@ -58,7 +59,7 @@ def scan(raw_dir: Path, labels: Sequence[str]) -> list[RawFile]:
     if not files:
         raise CxrError(f"No image in {raw_dir}: put one folder a class there ({', '.join(labels)}) or set CXR_RAW_DIR.")
     missing = [label for label in labels if label not in {raw.label for raw in files}]
-    if missing:
+    if missing and every_class:
         rest = ",".join(label for label in labels if label not in missing)
         raise CxrError(f"No images of class {', '.join(missing)} in {raw_dir}: add them, or set CXR_LABELS={rest}.")
     return files

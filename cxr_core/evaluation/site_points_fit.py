@@ -53,7 +53,8 @@ def fit_site_points(
     """Predict every film of a folder of class folders and fit the points on the answers.
 
     Films of one patient, told by the sidecar or by a known scheme of names, are one group of the bootstrap, as are
-    equal files, which count once. Equal files under two classes contradict each other and are left out.
+    equal files, which count once. Equal files under two classes contradict each other and are left out. A site may lack
+    a class: the points that would need it are not available, with the reason.
 
     Args:
         folder: class folders, as the raw folder of the pipeline.
@@ -66,7 +67,7 @@ def fit_site_points(
         CxrError: the folder is not such a folder, or no film of it can be used.
     """
     labels = predictor.manifest.labels
-    files = scan(folder, labels)
+    files = scan(folder, labels, every_class=False)
     answers, left = _ask(folder, files, predictor, limits)
     if not answers:
         raise CxrError(f"No film in {folder} can be used: the first says {left[0][1].reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -166,16 +167,28 @@ def test_equal_films_give_equal_files(site: tuple[Path, Path], tmp_path: Path) -
     assert SitePoints.model_validate_json((tmp_path / "a.json").read_bytes()).format == 1
 
 
-@pytest.mark.parametrize(
-    ("path", "words"), [("nowhere", "is no folder"), (".", "No images of class"), ("empty", "No image in")]
-)
-def test_a_folder_without_the_classes_is_refused(
-    site: tuple[Path, Path], folder: Path, tmp_path: Path, path: str, words: str
+def test_a_site_without_one_of_the_classes_gets_the_points_that_need_none(
+    site: tuple[Path, Path], folder: Path, tmp_path: Path
 ) -> None:
     import shutil
 
-    (folder / "empty").mkdir()
     shutil.rmtree(folder / "train/PNEUMONIA")
+    rows = (folder / "metadata.csv").read_text().splitlines()
+    (folder / "metadata.csv").write_text("\n".join(row for row in rows if "PNEUMONIA" not in row) + "\n")
+    said = call(folder, "--model", site[0], "--output", tmp_path / "points.json")
+    assert re.search(r"youden_Pneumonia +not available: 0 films of Pneumonia", said)
+    record = read_site_points(tmp_path / "points.json")
+    assert record.points.per_class == {"Normal": 12, "Pneumonia": 0, "Tuberculosis": 12}
+    point = record.points.point("tb_sensitivity_90")
+    assert point.threshold is not None
+    assert point.sensitivity.value >= 0.9
+
+
+@pytest.mark.parametrize(("path", "words"), [("nowhere", "is no folder"), ("empty", "No image in")])
+def test_a_folder_without_films_is_refused(
+    site: tuple[Path, Path], folder: Path, tmp_path: Path, path: str, words: str
+) -> None:
+    (folder / "empty").mkdir()
     said = call(folder / path, "--model", site[0], "--output", tmp_path / "points.json", code=1)
     assert words in said
     assert not (tmp_path / "points.json").exists()
