@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from cxr_core.errors import CxrError
 
 __all__ = [
+    "COUNT",
     "PERCENT",
     "Block",
     "Cell",
@@ -32,6 +33,7 @@ __all__ = [
     "pieces",
 ]
 
+COUNT = "count"  # unit of what is counted but may be stored as 56.0: written whole, with no word behind it
 PERCENT = "%"  # unit of a share that is stored as 0-1 and written in percent
 
 _KEY = re.compile(r"[a-z][a-z0-9_-]*")
@@ -44,7 +46,8 @@ class Number:
     Attributes:
         value: the number as stored, None where there is none; a whole number is an int.
         low, high: ends of its interval; None where it has none.
-        unit: :data:`PERCENT` for a share (0-1), else a word written behind the number (``ms``, ``films``), or nothing.
+        unit: :data:`PERCENT` for a share (0-1), :data:`COUNT` for a count, else a word written behind the number
+            (``ms``, ``films``), or nothing.
         source: ``asset#/json/pointer`` of where it was read.
         reason: why there is none, as it follows "not available:"; empty where there is one.
         bounds: where its interval was read if that is another place, as ``source``.
