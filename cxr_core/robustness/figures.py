@@ -21,13 +21,13 @@ _DRAWN = {"accuracy": "accuracy", "macro_f1": "macro F1", "macro_auc": "macro AU
 
 
 def conditions_figure(report: dict[str, Any], title: str = "Scores under corruption") -> Figure:
-    """Accuracy, macro F1 and macro AUC of each condition with their intervals.
+    """Accuracy, macro F1 and macro AUC of the clean films and under each preset with their intervals.
 
     Args:
         report: what :func:`cxr_core.robustness.assess.assess` returns.
         title: over the figure.
     """
-    conditions = report["conditions"]
+    conditions = _whole(report)
     colours = class_colours(list(conditions))
     note = f"{report['n']:,} films, {report['groups']:,} groups; bars: {report['level']:.0%} intervals."
     figure, axes = new_figure(title, size=(9, 4.4), note=note)
@@ -61,14 +61,15 @@ def conditions_figure(report: dict[str, Any], title: str = "Scores under corrupt
 
 
 def confidence_figure(report: dict[str, Any], title: str = "Confidence, clean and corrupted") -> Figure:
-    """Histogram of the largest probability of each film, one panel a corrupted condition over the clean one.
+    """Histogram of the largest probability of each film, one panel a preset over the clean films (report 5.2).
 
     Args:
         report: what :func:`cxr_core.robustness.assess.assess` returns.
         title: over the figure.
     """
-    clean = report["conditions"][CLEAN.name]
-    corrupted = {name: entry for name, entry in report["conditions"].items() if name != CLEAN.name}
+    conditions = _whole(report)
+    clean = conditions[CLEAN.name]
+    corrupted = {name: entry for name, entry in conditions.items() if name != CLEAN.name}
     shown = corrupted or {CLEAN.name: clean}
     size = (max(6.0, 5.2 * len(shown)), 4.2)
     figure, axes = new_figure(title, size=size, columns=len(shown), note=f"{report['n']:,} films.", sharey=True)
@@ -113,3 +114,8 @@ def corruption_gallery(
         for line, key in enumerate(keys):
             gallery_tile(axes[line, place], corrupted[line], key if place == 0 else "")
     return figure
+
+
+def _whole(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Conditions that are no single corruption: the clean films and the presets."""
+    return {name: entry for name, entry in report["conditions"].items() if entry["corruption"] is None}

@@ -18,9 +18,8 @@ import pandas as pd
 from cxr_core.dataset.frames import Frames, LabelledFrames
 from cxr_core.errors import CxrError
 from cxr_core.progress import Log
-from cxr_core.robustness import corruptions
 from cxr_core.robustness.ahead import AheadFrames
-from cxr_core.robustness.corruptions import CORRUPTIONS, Preset, corrupt, presets
+from cxr_core.robustness.corruptions import CORRUPTIONS, SEVERITIES, Preset, condition, corrupt, presets
 from cxr_core.settings_sections import RobustnessSettings
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def conditions_in(partition: str, settings: RobustnessSettings) -> tuple[Conditi
         return (Condition(presets(settings)[partition], 0),)
     if partition not in CORRUPTIONS:
         raise CxrError(f"No conditions are called {partition!r}: use one of {', '.join(PARTITIONS)}.")
-    return tuple(Condition(corruptions.condition(partition, s), s) for s in corruptions.SEVERITIES)
+    return tuple(Condition(condition(partition, s), s) for s in SEVERITIES)
 
 
 @dataclass(frozen=True)
