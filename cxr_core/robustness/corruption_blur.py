@@ -81,8 +81,8 @@ BLUR: Registry = {
         title="Gaussian blur",
         unit="kernel, pixels",
         severities=(3, 5, 11, 17, 25),
-        source="Report 5.1 (clinical) at 1, as no kernel is smaller; severe at 2; sigma 2, 2.9 and 4.1 of ImageNet-C's "
-        "severities 2 to 4 from there on.",
+        source="Report 5.1 (clinical) at 1, as no kernel is smaller; severe at 2; from there on sigma 2, 2.9 and 4.1, "
+        "where ImageNet-C's severities 2 to 4 have 2, 3 and 4.",
     ),
     "motion_blur": Corruption(
         act=_motion_blur,

@@ -121,7 +121,10 @@ def condition(name: str, severity: int) -> Preset:
 
 
 def film_box(frame: Pixels) -> tuple[slice, slice]:
-    """Rows and columns of a frame from the first to the last that hold anything but black; all of a black frame."""
+    """Rows and columns of a frame from the first to the last that hold anything but black; all of a black frame.
+
+    A margin of the film that is wholly black cannot be told from padding: it is left out, and stays black.
+    """
     rows, columns = np.flatnonzero(frame.any(axis=1)), np.flatnonzero(frame.any(axis=0))
     if not len(rows):
         return slice(0, frame.shape[0]), slice(0, frame.shape[1])
