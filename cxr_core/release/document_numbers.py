@@ -30,10 +30,7 @@ def shown(number: Number) -> str:
     scale = 100 if number.unit == PERCENT else 1
     ends = None if number.low is None or number.high is None else (number.low * scale, number.high * scale)
     value = number.value * scale
-    if _is_whole(number):
-        decimals = 0
-    else:
-        decimals = _decimals(value, ends, 1 if number.unit == PERCENT else _DECIMALS)
+    decimals = 0 if _is_whole(number) else _decimals(value, ends, 1 if number.unit == PERCENT else _DECIMALS)
     text = _digits(value, decimals)
     if number.unit and number.unit != COUNT:
         text += _SPACE + clean(number.unit)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_core.errors import CxrError
 from cxr_core.release.document import Missing, Number, Picture
-from cxr_core.release.evidence import REPORTS
+from cxr_core.release.evidence import REPORTS, SAYS
 from cxr_core.release.published_derived import TECHNICAL_REPORT, technical_report
 from cxr_core.store import Artefact, ArtefactStore
 
@@ -25,7 +25,11 @@ _DISTINCT, _SHARED = "/distinct", "/shared"  # of different values in a column, 
 
 
 class Sources:
-    """Reads reports, figures and tables of the artefacts that it was opened on; what is not there is no error."""
+    """Reads reports, figures and tables of the artefacts that it was opened on; what is not there is no error.
+
+    A report that says it is of another model than ``trained_model`` is read as if it were not there, and its numbers
+    say so: two models never meet in one document.
+    """
 
     def __init__(self, store: ArtefactStore, artefacts: Mapping[str, Artefact]) -> None:
         self._store = store
@@ -55,9 +59,7 @@ class Sources:
 
     def report(self, asset: str) -> dict[str, Any]:
         """The JSON report of an asset; empty where it has none."""
-        if asset not in self._reports:
-            self._reports[asset] = self._load(asset)
-        return self._reports[asset]
+        return {} if self._is_of_another_model(asset) else self._stored(asset)
 
     def find(self, asset: str, pointer: str) -> Any:
         """What stands at a JSON pointer (RFC 6901) of a report; None where nothing does."""
@@ -133,17 +135,20 @@ class Sources:
     def figure(self, asset: str, name: str) -> bytes | None:
         """PNG bytes of a stored figure (its name without ``.png``); None where it is not there."""
         path = self._file(asset, f"{name}.png")
-        return path.read_bytes() if path is not None else None
+        return path.read_bytes() if path is not None and not self._is_of_another_model(asset) else None
 
     def picture(self, asset: str, name: str, alt: str, caption: str) -> Picture | Missing:
         """A stored figure as a block of a document, or that it is not there."""
         png = self.figure(asset, name)
-        return Picture(png, alt, caption) if png is not None else Missing(f"no figure {name} of {asset} is stored")
+        if png is None:
+            other = self._is_of_another_model(asset)
+            return Missing(self._why(asset, None) if other else f"no figure {name} of {asset} is stored")
+        return Picture(png, alt, caption)
 
     def table(self, asset: str, name: str = "") -> pd.DataFrame | None:
         """A stored table: the asset itself, or the named one of its folder; None where it is not there."""
         if (asset, name) not in self._tables:
-            self._tables[asset, name] = self._read_table(asset, name)
+            self._tables[asset, name] = None if self._is_of_another_model(asset) else self._read_table(asset, name)
         return self._tables[asset, name]
 
     def resolve(self, source: str, unit: str = "", bounds: str = "") -> Number:
@@ -175,7 +180,20 @@ class Sources:
             return str(entry["reason"])
         if self.digest(asset) is None:
             return f"no report of {asset} is stored"
+        if self._is_of_another_model(asset):
+            return f"the report of {asset} is of another model"
         return f"the report of {asset} holds no such number"
+
+    def _is_of_another_model(self, asset: str) -> bool:
+        stored, model = self._stored(asset), self.digest("trained_model")
+        data = stored.get("data")
+        said = stored.get(SAYS, data.get(SAYS) if isinstance(data, dict) else None)
+        return isinstance(said, str) and model is not None and said != model
+
+    def _stored(self, asset: str) -> dict[str, Any]:
+        if asset not in self._reports:
+            self._reports[asset] = self._load(asset)
+        return self._reports[asset]
 
     def _load(self, asset: str) -> dict[str, Any]:
         if asset == TECHNICAL_REPORT:
