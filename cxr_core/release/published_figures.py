@@ -238,7 +238,12 @@ def _failures() -> list[Published]:
             unit=PERCENT,
         ),
         Published(
-            "gate_f1", "6.4", "Least macro F1 before release", 0.75, _CENT, ("release_candidate", "/gate/rules/0/limit")
+            "gate_f1",
+            "6.4",
+            "Least macro F1 before release",
+            0.75,
+            _CENT,
+            ("release_candidate", "/gate/rules/macro_f1/limit"),
         ),
         Published(
             "flag_confidence",

@@ -1,0 +1,123 @@
+"""What the sections of the evidence report share: sentences, facts and tables out of the stored reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cxr_core.release.document import Block, Cell, Fact, Facts, Missing, Paragraph, Table
+from cxr_core.release.document_numbers import NOT_AVAILABLE
+from cxr_core.release.report_sources import Sources
+
+__all__ = [
+    "NOT_AVAILABLE",
+    "as_table",
+    "categories",
+    "entries",
+    "fact",
+    "facts",
+    "labels_of",
+    "names_of",
+    "paragraph",
+    "quoted",
+    "rule_pointer",
+    "said",
+    "token",
+    "why_absent",
+]
+
+
+def token(name: str) -> str:
+    """A name as one step of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def names_of(sources: Sources, asset: str, pointer: str) -> list[str]:
+    """Keys of the object at a pointer, in the report's order; none where there is no object."""
+    found = sources.find(asset, pointer)
+    return [str(name) for name in found] if isinstance(found, Mapping) else []
+
+
+def entries(sources: Sources, asset: str, pointer: str) -> list[Any]:
+    """The list at a pointer; an empty one where there is none."""
+    found = sources.find(asset, pointer)
+    return list(found) if isinstance(found, list) else []
+
+
+def labels_of(sources: Sources) -> list[str]:
+    """Names of the classes: as the model has them, else as the evaluation or the splits have."""
+    for asset, pointer in (("trained_model", "/labels"), ("evaluation", "/overall/labels")):
+        if found := entries(sources, asset, pointer):
+            return [str(label) for label in found]
+    return categories(sources, "splits", "label")
+
+
+def categories(sources: Sources, asset: str, column: str, where: Mapping[str, str] | None = None) -> list[str]:
+    """The different values of a stored table's column as text, sorted; none where table or column is missing."""
+    table = sources.table(asset)
+    if table is None or any(name not in table for name in (column, *(where or {}))):
+        return []
+    for name, value in (where or {}).items():
+        table = table[table[name].astype(str) == value]
+    return sorted({str(value) for value in table[column].dropna()})
+
+
+def rule_pointer(sources: Sources, name: str) -> str:
+    """Where a rule of the promotion gate stands in the package's manifest."""
+    for row, rule in enumerate(entries(sources, "release_candidate", "/gate/rules")):
+        if isinstance(rule, Mapping) and rule.get("name") == name:
+            return f"/gate/rules/{row}"
+    return f"/gate/rules/{name}"
+
+
+def paragraph(text: str, **numbers: Cell) -> Paragraph:
+    """A template with its numbers."""
+    return Paragraph(text, numbers)
+
+
+def why_absent(sources: Sources, asset: str, pointer: str = "") -> str:
+    """Why nothing stands at a pointer, as it follows "not available:"."""
+    if sources.digest(asset) is None:
+        return f"no report of {asset} is stored"
+    return (
+        f"the report of {asset} says nothing at {pointer}" if pointer else f"the report of {asset} says nothing of it"
+    )
+
+
+def said(sources: Sources, asset: str, pointer: str) -> str:
+    """Text, a flag or a list of names at a pointer, or ``not available: reason``; never empty, never a number."""
+    found = sources.find(asset, pointer)
+    if isinstance(found, str) and found.strip():
+        return found
+    if isinstance(found, bool):
+        return "yes" if found else "no"
+    if isinstance(found, list) and found and all(isinstance(part, str) for part in found):
+        return ", ".join(found)
+    return NOT_AVAILABLE + why_absent(sources, asset, pointer)
+
+
+def fact(sources: Sources, name: str, asset: str, pointer: str, unit: str = "") -> Fact:
+    """A number where a number is, else the text there."""
+    found = sources.find(asset, pointer)
+    is_number = isinstance(found, int | float | Mapping) and not isinstance(found, bool)
+    return Fact(name, sources.number(asset, pointer, unit) if is_number else said(sources, asset, pointer))
+
+
+def facts(rows: Sequence[Fact]) -> Facts:
+    """Facts one below the other."""
+    return Facts(tuple(rows))
+
+
+def quoted(sources: Sources, asset: str, pointer: str = "/verdict/sentence") -> Paragraph | Missing:
+    """A sentence that a report computed, word for word."""
+    found = sources.find(asset, pointer)
+    if isinstance(found, str) and found.strip():
+        return Paragraph("{sentence}", {"sentence": found})
+    return Missing(why_absent(sources, asset, pointer))
+
+
+def as_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, empty: str) -> Block:
+    """A table, or why it has no rows."""
+    if not rows:
+        return Missing(f"{caption.rstrip('.')}: {empty}")
+    return Table(tuple(columns), tuple(tuple(row) for row in rows), caption)
