@@ -16,8 +16,8 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]
 
-# One lung as it is drawn on a frontal film, by eye: x from the midline (0) to the widest point (1), y from the apex (0)
-# to the costophrenic angle (1); medial apex, dome, lateral wall, diaphragm, border of heart and mediastinum. The same on
+# One lung as it is drawn on a frontal film, by eye: x from the midline (0) to the widest point (1), y from apex (0)
+# to the costophrenic angle (1); medial apex, dome, lateral wall, diaphragm, border of heart and mediastinum. One on
 # both sides, so that a mirrored film has mirrored lungs; the heart's side follows from the grey levels.
 _OUTLINE = (
     (0.17, 0.14), (0.25, 0.03), (0.40, 0.00), (0.56, 0.04), (0.72, 0.16), (0.85, 0.36), (0.94, 0.62), (0.99, 0.86),
