@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from cxr_core.release.document import PERCENT, Number
 from cxr_core.release.published_derived import TECHNICAL_REPORT, Figures, derived
-from cxr_core.release.published_figures import CLASSES, FIGURES
+from cxr_core.release.published_figure import CLASSES
+from cxr_core.release.published_figures import FIGURES
 
 __all__ = ["Contradiction", "contradictions", "printed"]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cxr_core.release.published_figures import CLASSES, FIGURES, Published
+from cxr_core.release.published_figure import CLASSES, Published
+from cxr_core.release.published_figures import FIGURES
 
 __all__ = ["DERIVED", "TECHNICAL_REPORT", "Figures", "Range", "derived", "technical_report"]
 

@@ -6,126 +6,15 @@ They are claims to test, not constants: nothing else in this project reads them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from cxr_core.release.document import PERCENT
+from cxr_core.release.published_figure import CENT, CLASSES, MILLE, Published
+from cxr_core.release.published_scores import robustness, scores
 
-__all__ = ["CLASSES", "FIGURES", "PUBLISHED", "Published"]
+__all__ = ["FIGURES", "PUBLISHED"]
 
-CLASSES: tuple[str, ...] = ("Normal", "Pneumonia", "Tuberculosis")
-
-
-@dataclass(frozen=True)
-class Published:
-    """One printed figure.
-
-    Attributes:
-        key: stable name.
-        section: of the technical report, or ``TRAPS n`` for a count of its reference implementation.
-        title: what it is.
-        value: as printed, shares as 0-1.
-        half: half of its last printed digit: what rounding may hide. Counts have 0.
-        ours: asset and JSON pointer of the same quantity here; empty where there is none. A step ``last`` is a list's
-            last entry.
-        absent: why there is none, as it follows "not available:"; empty where there is one.
-        unit: as of :class:`cxr_core.release.document.Number`.
-        bounds: JSON pointer of our interval where it stands apart from our value.
-    """
-
-    key: str
-    section: str
-    title: str
-    value: float | int
-    half: float = 0.0
-    ours: tuple[str, str] | tuple[()] = ()
-    absent: str = ""
-    unit: str = ""
-    bounds: str = ""
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The values that print as this one."""
-        return self.value - self.half, self.value + self.half
-
-
-_CENT, _MILLE = 0.005, 0.0005  # half of the last digit of .78 and of 78.4 %
 _OTHER_FILMS = "it describes the report's own films"
 _OTHER_LOSS = "a loss whose gamma was searched compares with nothing (TRAPS 5)"
-
-
-def _scores() -> list[Published]:
-    macro = {
-        "accuracy": ("Accuracy", 0.784, _MILLE),
-        "macro_f1": ("Macro F1", 0.80, _CENT),
-        "macro_auc": ("Macro AUC", 0.94, _CENT),
-        "macro_precision": ("Macro precision", 0.81, _CENT),
-        "macro_recall": ("Macro recall", 0.82, _CENT),
-    }
-    table = {  # section 4.1: precision, recall, F1, AUC, support
-        "Normal": (0.66, 0.83, 0.73, 0.89, 909),
-        "Pneumonia": (0.79, 1.00, 0.88, 0.99, 583),
-        "Tuberculosis": (1.00, 0.63, 0.77, 0.94, 1064),
-    }
-    found = [
-        Published(key, "4.1", title, value, half, ("evaluation", f"/intervals/{key}"), unit=_unit(key))
-        for key, (title, value, half) in macro.items()
-    ]
-    for label, row in table.items():
-        for name, title, value in zip(("precision", "recall", "f1", "auc"), _TITLES, row[:4], strict=True):
-            where = ("evaluation", f"/intervals/per_class/{label}/{name}")
-            found.append(
-                Published(f"{name}/{label}", "4.1", f"{label}: {title}", value, _CENT, where, unit=_unit(name))
-            )
-        where = ("evaluation", f"/overall/per_class/{label}/support")
-        found.append(Published(f"support/{label}", "4.1", f"{label}: test films", row[4], 0.0, where))
-    return found
-
-
-_TITLES = ("precision", "recall", "F1", "AUC")
-_SHARES = ("accuracy", "precision", "recall", "mean_confidence")  # written in percent
-
-
-def _unit(name: str) -> str:
-    return PERCENT if name.removeprefix("macro_") in _SHARES else ""
-
-
-def _robustness() -> list[Published]:
-    table = {  # section 5.1: accuracy, macro F1, AUC; 5.2: mean confidence
-        "clean": (0.783, 0.79, 0.94, 0.76),
-        "clinical": (0.749, 0.76, 0.87, 0.79),
-        "severe": (0.755, 0.76, 0.91, 0.72),
-    }
-    measures = (
-        ("accuracy", "accuracy", "5.1", _MILLE),
-        ("macro_f1", "macro F1", "5.1", _CENT),
-        ("macro_auc", "macro AUC", "5.1", _CENT),
-        ("mean_confidence", "mean confidence", "5.2", _CENT),
-    )
-    found = [
-        Published(
-            f"{key}/{condition}",
-            section,
-            f"{condition.capitalize()} films: {title}",
-            value,
-            half,
-            ("robustness", f"/conditions/{condition}/{key}"),
-            unit=_unit(key),
-            bounds=f"/conditions/{condition}/intervals/{key}",
-        )
-        for condition, row in table.items()
-        for (key, title, section, half), value in zip(measures, row, strict=True)
-    ]
-    distances = {  # section 5.3: cosine distance, Fréchet distance, norm shift
-        "clinical": (0.50, 436.0, 0.83),
-        "severe": (0.66, 402.9, 6.50),
-    }
-    names = (("cosine", "cosine distance", _CENT), ("frechet", "Fréchet distance", 0.05), ("norm", "norm shift", _CENT))
-    for condition, row in distances.items():
-        for (key, title, half), value in zip(names, row, strict=True):
-            where = ("embedding_shift", f"/conditions/{condition}/{key}")
-            name = f"{condition.capitalize()} against clean films: {title}"
-            found.append(Published(f"{key}/{condition}", "5.3", name, value, half, where))
-    return found
 
 
 def _data() -> list[Published]:
@@ -139,7 +28,7 @@ def _data() -> list[Published]:
         ("over_exposed", "Over-exposed films", 0.018),
     ):
         found.append(
-            Published(key, "2.3", title, value, _MILLE, absent="ours are counted in the data section", unit=PERCENT)
+            Published(key, "2.3", title, value, MILLE, absent="ours are counted in the data section", unit=PERCENT)
         )
     return found
 
@@ -167,12 +56,12 @@ def _training() -> list[Published]:
             5e-8,
             ("trained_model", "/training/hyperparameters/weight_decay"),
         ),
-        Published("dropout", "3.3", "Dropout", 0.516, _MILLE, ("trained_model", "/dropout")),
+        Published("dropout", "3.3", "Dropout", 0.516, MILLE, ("trained_model", "/dropout")),
         Published("batch_size", "3.3", "Batch size", 16, 0, ("trained_model", "/training/hyperparameters/batch_size")),
         Published(
             "freeze_epochs", "3.3", "Frozen epochs", 7, 0, ("trained_model", "/training/hyperparameters/freeze_epochs")
         ),
-        Published("focal_gamma", "3.3", "Focal gamma", 2.49, _CENT, absent=_OTHER_LOSS),
+        Published("focal_gamma", "3.3", "Focal gamma", 2.49, CENT, absent=_OTHER_LOSS),
         Published("best_loss", "3.3", "Best validation loss of the search", 0.0142, 5e-5, absent=_OTHER_LOSS),
         Published(
             "planned_epochs",
@@ -192,7 +81,7 @@ def _training() -> list[Published]:
             "3.4",
             "Training accuracy",
             0.778,
-            _MILLE,
+            MILLE,
             (history[0], f"{history[1]}/last/train_accuracy"),
             unit=PERCENT,
         ),
@@ -201,7 +90,7 @@ def _training() -> list[Published]:
             "3.4",
             "Validation accuracy",
             0.777,
-            _MILLE,
+            MILLE,
             (history[0], f"{history[1]}/last/val_accuracy"),
             unit=PERCENT,
         ),
@@ -214,13 +103,9 @@ def _failures() -> list[Published]:
         Published(
             "false_positives", "6.2", "Normal films called a disease", 173, 0, (report, "/false_positives/count")
         ),
-        Published(
-            "false_positive_share", "6.2", "Their share", 0.19, _CENT, (report, "/false_positives"), unit=PERCENT
-        ),
+        Published("false_positive_share", "6.2", "Their share", 0.19, CENT, (report, "/false_positives"), unit=PERCENT),
         Published("false_negatives", "6.2", "Diseased films called normal", 126, 0, (report, "/false_negatives/count")),
-        Published(
-            "false_negative_share", "6.2", "Their share", 0.14, _CENT, (report, "/false_negatives"), unit=PERCENT
-        ),
+        Published("false_negative_share", "6.2", "Their share", 0.14, CENT, (report, "/false_negatives"), unit=PERCENT),
         Published(
             "between_diseases",
             "6.2",
@@ -242,7 +127,7 @@ def _failures() -> list[Published]:
             "6.4",
             "Least macro F1 before release",
             0.75,
-            _CENT,
+            CENT,
             ("release_candidate", "/gate/rules/macro_f1/limit"),
         ),
         Published(
@@ -280,5 +165,5 @@ def _failures() -> list[Published]:
     ]
 
 
-PUBLISHED: tuple[Published, ...] = (*_data(), *_training(), *_scores(), *_robustness(), *_failures())
+PUBLISHED: tuple[Published, ...] = (*_data(), *_training(), *scores(), *robustness(), *_failures())
 FIGURES: Mapping[str, Published] = {figure.key: figure for figure in PUBLISHED}

@@ -132,7 +132,7 @@ def operating_points(sources: Sources) -> Section:
     }
 
     def on_validation(name: str, key: str, unit: str = PERCENT) -> Number:
-        return sources.number("operating_points", f"/points/{fixed[name] if name in fixed else name}/{key}", unit)
+        return sources.number("operating_points", f"/points/{fixed.get(name, name)}/{key}", unit)
 
     blocks += [
         as_table(
