@@ -56,7 +56,10 @@ def _is_whole(number: Number) -> bool:
         return True
     if number.unit == PERCENT or number.low is not None or number.value is None:
         return False
-    return isinstance(number.value, int) or (number.unit != "" and float(number.value).is_integer())
+    # 1.0 may be a score, 11.0 is none.
+    return isinstance(number.value, int) or (
+        float(number.value).is_integer() and (number.unit != "" or abs(number.value) >= 2)
+    )
 
 
 def _decimals(value: float, ends: tuple[float, float] | None, default: int) -> int:

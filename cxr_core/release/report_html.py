@@ -28,6 +28,7 @@ from cxr_core.release.report_html_style import STYLE
 __all__ = ["html_page"]
 
 _NOTHING = "–"  # for text that is empty
+_LONG = 60  # letters of a cell from which on its column is kept wide enough to read
 
 
 def html_page(document: Document) -> str:
@@ -114,7 +115,8 @@ def _table(table: Table, name: str) -> str:
         f'<th scope="col"{_right(number)}>{_text(title)}</th>'
         for title, number in zip(table.columns, numeric, strict=True)
     )
-    rows = "\n".join(f"<tr>{_row(row)}</tr>" for row in table.rows)
+    long = [any(_is_long(row[at]) for row in table.rows) for at in range(len(table.columns))]
+    rows = "\n".join(f"<tr>{_row(row, long)}</tr>" for row in table.rows)
     # The box scrolls, the page does not; focusable, so that the arrow keys reach what lies beyond its edge.
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}">\n<table>\n'
@@ -123,15 +125,24 @@ def _table(table: Table, name: str) -> str:
     )
 
 
-def _row(row: tuple[Cell, ...]) -> str:
+def _is_long(cell: Cell) -> bool:
+    return isinstance(cell, str) and len(cell) > _LONG
+
+
+def _row(row: tuple[Cell, ...], long: list[bool]) -> str:
     first = f"<td>{_cell(row[0])}</td>" if isinstance(row[0], Number) else f'<th scope="row">{_cell(row[0])}</th>'
     return first + "".join(
-        f"<td{_right(isinstance(cell, Number) and cell.value is not None)}>{_cell(cell)}</td>" for cell in row[1:]
+        f"<td{_right(isinstance(cell, Number) and cell.value is not None) or _wide(wide)}>{_cell(cell)}</td>"
+        for cell, wide in zip(row[1:], long[1:], strict=True)
     )
 
 
 def _right(number: bool) -> str:
     return ' class="n"' if number else ""
+
+
+def _wide(long: bool) -> str:
+    return ' class="long"' if long else ""
 
 
 def _picture(picture: Picture) -> str:
@@ -144,7 +155,9 @@ def _picture(picture: Picture) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return _number(cell) if isinstance(cell, Number) else _text(cell)
+    if isinstance(cell, Number):
+        return _number(cell)
+    return f'<span class="missing">{_text(cell)}</span>' if cell.startswith(NOT_AVAILABLE) else _text(cell)
 
 
 def _inline(piece: Cell) -> str:

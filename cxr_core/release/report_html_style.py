@@ -63,7 +63,7 @@ data { font-variant-numeric: tabular-nums; }
 .missing { color: var(--soft); font-style: italic; }
 .scroll { margin-top: 1rem; overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .925rem; }
-caption { text-align: left; font-weight: 600; padding: 0 0 .35rem; max-width: 46rem; }
+caption { text-align: left; font-weight: 600; padding: 0 0 .35rem; max-width: min(40rem, calc(100vw - 4rem)); }
 th, td {
   padding: .35rem .6rem; text-align: left;
   vertical-align: top; border-bottom: 1px solid var(--line); overflow-wrap: normal;
@@ -72,6 +72,7 @@ thead th { background: var(--tint); vertical-align: bottom; }
 tbody th { font-weight: 500; }
 td data { white-space: nowrap; }
 .n { text-align: right; }
+.long { min-width: 20rem; }
 figure { margin-top: 1.25rem; }
 .card {
   display: inline-block; max-width: 100%; padding: .5rem;
@@ -107,6 +108,8 @@ figcaption { margin-top: .35rem; color: var(--soft); font-size: .925rem; max-wid
   .scroll { overflow: visible; }
   table { font-size: 8pt; }
   th, td { padding: .2rem .35rem; overflow-wrap: anywhere; }
+  .long { min-width: 11rem; }
+  caption { max-width: none; }
   td data { white-space: normal; }
   .card { border: 0; padding: 0; }
   img { max-height: 215mm; width: auto; }

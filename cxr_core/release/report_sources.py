@@ -164,6 +164,8 @@ class Sources:
         asset, mark, pointer = source.partition("#")
         if not mark:
             raise CxrError(f"The source {source!r} of a number is no asset#/pointer.")
+        if self.find(asset, pointer) is not None:  # a report may have a key of that name
+            return self.number(asset, pointer, unit, bounds.partition("#")[2])
         if pointer == _ROWS or pointer.startswith(f"{_ROWS}/"):
             steps = [_unescape(step) for step in pointer.split("/")[2:]]
             name = steps.pop(0) if steps and "=" not in steps[0] else ""

@@ -1,0 +1,91 @@
+"""The two documents about a model: the card that travels with it, and the report of all the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_core.release.document import Document
+from cxr_core.release.document_files import document_files, evidence_document
+from cxr_core.release.evidence import REPORTS
+from cxr_core.release.report_sources import Sources
+from cxr_core.store import Artefact, ArtefactStore
+
+__all__ = ["DOCUMENTS", "DocumentKind", "make_document"]
+
+# What describes the films.
+_DATA: tuple[str, ...] = (
+    "eda_class_distribution",
+    "eda_duplicates_found",
+    "eda_edges",
+    "eda_exposure",
+    "eda_image_properties",
+    "eda_quality_table",
+    "eda_samples",
+    "eda_source_by_class",
+    "image_index",
+    "quarantine",
+    "splits",
+)
+# What describes the model: how it came about, and every report about it.
+_MODEL: tuple[str, ...] = ("operating_points", "trained_model", "tuned_hyperparameters", *REPORTS)
+# Reports that no rule of the promotion gate needs.
+_BESIDE: tuple[str, ...] = ("embedding_shift", "faithfulness", "lung_segmentation", "mitigation", "second_model")
+
+
+@dataclass(frozen=True)
+class DocumentKind:
+    """One document.
+
+    Attributes:
+        name: of its artefact.
+        inputs: names of the artefacts that it is written from, sorted.
+        build: writes it.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    build: Callable[[Sources], Document]
+
+
+def _card(sources: Sources) -> Document:
+    from cxr_core.release.model_card import model_card
+
+    return model_card(sources)
+
+
+def _report(sources: Sources) -> Document:
+    from cxr_core.release.report_sections import SECTIONS
+
+    return evidence_document(sources, [build(sources) for build in SECTIONS])
+
+
+_EVIDENCE = tuple(sorted({*_DATA, *_MODEL, *_BESIDE}))
+
+# The card is written before the package is judged, and travels with it; the report after, to tell how it was judged.
+DOCUMENTS: Mapping[str, DocumentKind] = {
+    "model_card": DocumentKind("model_card", _EVIDENCE, _card),
+    "evidence_report": DocumentKind("evidence_report", tuple(sorted({*_EVIDENCE, "release_candidate"})), _report),
+}
+
+
+def make_document(
+    kind: DocumentKind, store: ArtefactStore, artefacts: Mapping[str, Artefact]
+) -> tuple[Artefact, Document]:
+    """Write a document and store its files as one folder; equal artefacts give equal bytes.
+
+    Args:
+        kind: an entry of :data:`DOCUMENTS`.
+        store: where the artefacts lie, and where the folder goes.
+        artefacts: of the kind's inputs, by name; what is not there is said in the document.
+    """
+    sources = Sources.open(store, artefacts)
+    document = kind.build(sources)
+    files = document_files(document, sources, kind.name)
+
+    def fill(folder: Path) -> None:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+
+    return store.write_tree(kind.name, fill), document
