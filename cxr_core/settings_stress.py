@@ -26,7 +26,7 @@ class ShiftSettings(Section):
         "distances under 72 conditions makes .043: no fewer could be significant at .05",
     )
     frechet_permutations: int = Field(
-        299, ge=39, description="of them after which the Fréchet distance is computed; a gamma fits its tail"
+        199, ge=39, description="of them after which the Fréchet distance is computed; a gamma fits its tail"
     )
     halves: int = Field(200, ge=40, description="splits of the clean films; 2.5 % on each side are 5 of them")
     matched_halves: int = Field(20, ge=5, description="of them in which each condition takes the second half's place")
@@ -87,7 +87,7 @@ class LungSettings(Section):
         0.85,
         ge=0,
         le=1,
-        description="lowest median Dice on the phantoms; on the JSRT films one mean shape for all reaches 0.83, a second "
+        description="lowest median Dice on the phantoms; on JSRT films one mean shape for all reaches 0.83, a second "
         "reader 0.97 (overlap 0.713 and 0.946): van Ginneken, Stegmann and Loog, Medical Image Analysis 2006",
     )
     shown_per_class: int = Field(4, ge=1, description="test films in the figure of outlines; fits one page")
