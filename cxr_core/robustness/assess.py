@@ -123,7 +123,7 @@ def assess(
         "monotonicity": {key: value for key, value in order.items() if key != "per_corruption"},
         "severe_minus_clinical": _between(scored),
         "confidence": confidence,
-        "verdict": robustness_verdict(conditions, confidence, settings.max_accuracy_loss),
+        "verdict": robustness_verdict(conditions, confidence, settings.max_accuracy_loss, scored.groups),
     }
 
 

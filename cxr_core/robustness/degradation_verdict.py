@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_core.evaluation.availability import is_available
-from cxr_core.evaluation.bootstrap import LEVEL
+from cxr_core.evaluation.bootstrap import LEVEL, exact_interval
 from cxr_core.robustness.degradation_scores import ScoredConditions, simultaneous_tolerance
 
 __all__ = ["FELL", "FELL_BEYOND_CHANCE", "confidence_flags", "confidence_report", "robustness_verdict"]
@@ -69,7 +69,7 @@ def confidence_report(
 
 
 def robustness_verdict(
-    conditions: Mapping[str, Mapping[str, Any]], confidence: Mapping[str, Any], limit: float
+    conditions: Mapping[str, Mapping[str, Any]], confidence: Mapping[str, Any], limit: float, groups: int
 ) -> dict[str, Any]:
     """The verdict of check ``robustness``: accuracy lost under the clinical preset, and the confidence flag.
 
@@ -77,6 +77,8 @@ def robustness_verdict(
         conditions: entries of the report.
         confidence: what :func:`confidence_report` returns.
         limit: largest loss of accuracy that passes, a share (report 5.1).
+        groups: patient groups of the films. Where accuracy changes in none of them, resamples do not differ either;
+            the interval is then the exact one of none in so many.
 
     Returns:
         ``passed``: the loss found is within the limit and no condition fails for its confidence; ``value``, ``low``,
@@ -90,6 +92,7 @@ def robustness_verdict(
         nothing = {"value": None, "low": None, "high": None, "shown": False}
         return _verdict(False, said, confidence, limit, nothing)
     # A loss is a difference the other way round; 0 is added so that no -0.0 is left.
+    change = _widened(change, groups)
     loss = {
         "value": -change["value"] + 0.0,
         "low": None if change["high"] is None else -change["high"] + 0.0,
@@ -102,6 +105,14 @@ def robustness_verdict(
         f"{'within' if within else 'beyond'} the limit, a loss of {_points(limit)}{_bound(loss, limit)}."
     )
     return _verdict(within and not confidence["failing"], said, confidence, limit, {**loss, "shown": shown})
+
+
+def _widened(change: Mapping[str, Any], groups: int) -> Mapping[str, Any]:
+    """A change that is 0 in every resample with the exact interval of no change in so many groups, to either side."""
+    exact = exact_interval(0.0, groups)
+    if exact is None or (change["value"], change["low"], change["high"]) != (0, 0, 0):
+        return change
+    return {**change, "low": -exact["high"], "high": exact["high"]}
 
 
 def _verdict(
