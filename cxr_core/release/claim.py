@@ -23,10 +23,10 @@ def checklist(sources: Sources) -> Section:
     blocks: list[Block] = []
     for section in dict.fromkeys(item.section for item in ITEMS):
         rows: list[tuple[Cell, ...]] = [
-            (f"{item.number}", item.asked, name, value)
+            (f"{item.number}. {item.asked}", name, value)
             for item in ITEMS
             if item.section == section
             for name, value in answers(sources, item)
         ]
-        blocks.append(Table(("item", "asks for", "value", "answer"), tuple(rows), section))
+        blocks.append(Table(("item", "value", "answer"), tuple(rows), section))
     return Section("claim", "CLAIM 2024 checklist", tuple(blocks))

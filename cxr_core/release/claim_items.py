@@ -65,10 +65,10 @@ ITEMS_OF_METHODS: tuple[Item, ...] = (
     )),
     Item(11, "Methods: data", "de-identification", (
         no("method", "no stored report says how the films were de-identified"),
-        count("films whose patient has a name in the data", _INDEX, _ACCEPTED | {"patient_known": "True"}),
+        count("films whose patient is known by an identifier", _INDEX, _ACCEPTED | {"patient_known": "True"}),
     )),
     Item(12, "Methods: data", "missing data", (
-        count("accepted films of an unnamed patient", _INDEX, _ACCEPTED | {"patient_known": "False"}),
+        count("accepted films of an unknown patient", _INDEX, _ACCEPTED | {"patient_known": "False"}),
         number("films of an unnamed source", "shortcut_audit", "/source/unknown_films"),
     )),
     Item(13, "Methods: data", "how the images were taken", (

@@ -7,7 +7,7 @@ from cxr_core.release.published_contradictions import contradictions, printed
 from cxr_core.release.published_figure import Published
 from cxr_core.release.published_figures import PUBLISHED
 from cxr_core.release.report_sections_common import NOT_AVAILABLE, as_table, entries, rule_pointer
-from cxr_core.release.report_sections_trust import claim_rows
+from cxr_core.release.report_sections_groups import claim_rows
 from cxr_core.release.report_sources import Sources
 
 __all__ = ["beside_ours", "ours", "published"]

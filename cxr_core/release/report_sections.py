@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cxr_core.release import report_sections_data as of_films
+from cxr_core.release import report_sections_groups as of_groups
 from cxr_core.release import report_sections_scores as of_scores
 from cxr_core.release import report_sections_summary as of_all
 from cxr_core.release import report_sections_trust as of_trust
 from cxr_core.release.claim import checklist
-from cxr_core.release.document import Document, Section
+from cxr_core.release.document import Section
 from cxr_core.release.published import published
 from cxr_core.release.report_sections_training import training
 from cxr_core.release.report_sources import Sources
 
-__all__ = ["SECTIONS", "evidence_report"]
+__all__ = ["SECTIONS"]
 
 SECTIONS: tuple[Callable[[Sources], Section], ...] = (
     of_all.summary,
@@ -28,8 +29,8 @@ SECTIONS: tuple[Callable[[Sources], Section], ...] = (
     of_scores.calibration,
     of_scores.prediction_sets,
     of_trust.shortcut,
-    of_trust.subgroups,
-    of_trust.failures,
+    of_groups.subgroups,
+    of_groups.failures,
     of_trust.film_detector,
     of_all.limits,
     published,
@@ -37,19 +38,3 @@ SECTIONS: tuple[Callable[[Sources], Section], ...] = (
     of_all.digests,
     of_all.reproduce,
 )
-
-
-def evidence_report(sources: Sources) -> Document:
-    """The whole report; equal stored reports give an equal document."""
-    said = {
-        "model": sources.find("release_candidate", "/name"),
-        "version": sources.find("release_candidate", "/version"),
-        "network": sources.find("trained_model", "/backbone"),
-        "digest of the trained model": sources.digest("trained_model"),
-    }
-    return Document(
-        "Evidence report",
-        "Everything that is known of this model, computed from stored reports",
-        tuple(build(sources) for build in SECTIONS),
-        {name: str(value) for name, value in said.items() if value},
-    )

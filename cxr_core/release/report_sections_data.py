@@ -35,7 +35,7 @@ def data(sources: Sources) -> Section:
         paragraph(
             "{files} files were found: {accepted} films were accepted, {copies} are copies of others and {quarantined} "
             "were put aside. The accepted films come from {sources} sources and belong to {groups} patient groups; of "
-            "{known} of them the patient is named.",
+            "{known} of them the patient is known.",
             files=sources.count(_INDEX),
             accepted=films(),
             copies=sources.count(_INDEX, {"status": "duplicate"}),
@@ -166,7 +166,7 @@ def leaks(sources: Sources) -> Section:
             "nothing was looked for",
         ),
         paragraph(
-            "The patient is named for {known} of {films} accepted films; the others stand each for a patient of its "
+            "The patient is known for {known} of {films} accepted films; the others stand each for a patient of its "
             "own unless they are copies.",
             known=sources.count(_INDEX, _NAMED),
             films=sources.count(_INDEX, _ACCEPTED),

@@ -39,7 +39,6 @@ CLASS_METRICS: tuple[tuple[str, str, str], ...] = (
     ("specificity", "specificity", PERCENT),
     ("f1", "F1", ""),
     ("auc", "AUC", ""),
-    ("pr_auc", "area under precision-recall", ""),
 )
 _REPORT, _POINTS, _CALIBRATED, _SETS = "evaluation", "operating_point_report", "calibrated_model", "uncertainty"
 

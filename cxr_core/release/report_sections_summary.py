@@ -64,8 +64,8 @@ def summary(sources: Sources) -> Section:
                 [
                     said(sources, _GATE, f"/gate/rules/{row}/name").replace("_", " "),
                     said(sources, _GATE, f"/gate/rules/{row}/passed"),
-                    sources.number(_GATE, f"/gate/rules/{row}"),
-                    sources.number(_GATE, f"/gate/rules/{row}/limit"),
+                    _number_or_none(sources, f"/gate/rules/{row}/value", f"/gate/rules/{row}"),
+                    _number_or_none(sources, f"/gate/rules/{row}/limit"),
                     said(sources, _GATE, f"/gate/rules/{row}/sentence"),
                 ]
                 for row in range(len(entries(sources, _GATE, "/gate/rules")))
@@ -74,10 +74,15 @@ def summary(sources: Sources) -> Section:
             why_absent(sources, _GATE, "/gate/rules"),
         ),
         as_table(
-            ["verdict on", "report", "passed", "value", "limit", "finding"],
-            [_verdict(sources, asset, title) for asset, title in VERDICTS],
+            ["verdict on", "passed", "value", "limit", "finding"],
+            [_verdict(sources, asset, title) for asset, title in VERDICTS if sources.find(asset, "/verdict")],
             "Verdicts of the reports.",
-            "no report is stored",
+            "no report with a verdict is stored",
+        ),
+        *(
+            Missing(f"verdict on {title}: {why_absent(sources, asset, '/verdict')}")
+            for asset, title in VERDICTS
+            if not sources.find(asset, "/verdict")
         ),
     ]
     return Section("summary", "Verdict", tuple(blocks))
@@ -86,12 +91,19 @@ def summary(sources: Sources) -> Section:
 def _verdict(sources: Sources, asset: str, title: str) -> list[Cell]:
     return [
         title,
-        asset,
         said(sources, asset, "/verdict/passed"),
         sources.number(asset, "/verdict"),
         sources.number(asset, "/verdict/limit"),
         said(sources, asset, "/verdict/sentence"),
     ]
+
+
+def _number_or_none(sources: Sources, value: str, pointer: str = "") -> Cell:
+    """A number of a rule; ``none`` where the rule says that it has none."""
+    rule, _, name = value.rpartition("/")
+    if value and isinstance(found := sources.find(_GATE, rule), dict) and name in found and found[name] is None:
+        return "none"
+    return sources.number(_GATE, pointer or value)
 
 
 def limits(sources: Sources) -> Section:
@@ -112,7 +124,7 @@ def limits(sources: Sources) -> Section:
             "An estimated {noise} of the labels are wrong.", noise=sources.number("label_audit", "/overall", PERCENT)
         ),
         paragraph(
-            "The patient is named for {known} of {films} accepted films: films of one unnamed patient can lie in two "
+            "The patient is known for {known} of {films} accepted films: films of one unknown patient can lie in two "
             "parts.",
             known=sources.count("image_index", {"status": "accepted", "patient_known": "True"}),
             films=sources.count("image_index", {"status": "accepted"}),
