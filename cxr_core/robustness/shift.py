@@ -37,8 +37,8 @@ class Version:
     """The test films in one condition.
 
     Attributes:
-        embeddings: (n, d) what the linear head sees.
-        correct: (n,) whether the model's class is the film's.
+        embeddings: (r, d) what the linear head sees of the films that are compared.
+        correct: (n,) whether the model's class is the film's, of all films.
         corruption: what was done; the preset's name for a preset of the report.
         severity: 1-5; 0 for a preset and for the clean films.
     """
@@ -60,7 +60,11 @@ def draw_films(groups: Sequence[str], most: int, seed: int) -> npt.NDArray[np.in
 
 
 def embedding_shift(
-    clean: Version, versions: Mapping[str, Version], groups: Sequence[str], settings: ShiftSettings
+    clean: Version,
+    versions: Mapping[str, Version],
+    groups: Sequence[str],
+    settings: ShiftSettings,
+    drawn: npt.NDArray[np.intp] | None = None,
 ) -> dict[str, Any]:
     """Measure and test the shift of every condition.
 
@@ -69,6 +73,7 @@ def embedding_shift(
         versions: condition to the same films in it, in the same order.
         groups: n patient groups.
         settings: of the nulls.
+        drawn: (r,) rows of the films that the embeddings are of, see :func:`draw_films`; all of them where not given.
 
     Returns:
         JSON-ready. ``distances``: each name in :data:`~cxr_core.robustness.shift_distances.DISTANCES` with ``title``,
@@ -89,9 +94,10 @@ def embedding_shift(
                 f"Condition {name} has embeddings of shape {version.embeddings.shape}, the clean films "
                 f"{clean.embeddings.shape}: materialise robustness_conditions again."
             )
-    rows = draw_films(groups, settings.max_films, settings.seed)
-    own = [str(groups[row]) for row in rows]
-    base = np.asarray(clean.embeddings, np.float64)[rows]
+    own = [str(group) for group in groups] if drawn is None else [str(groups[row]) for row in drawn]
+    base = np.asarray(clean.embeddings, np.float64)
+    if len(own) != len(base):
+        raise CxrError(f"{len(base)} embeddings of {len(own)} films do not match: pass the rows that were drawn.")
     report: dict[str, Any] = {
         "notice": NOTICE,
         "seed": settings.seed,
@@ -99,7 +105,7 @@ def embedding_shift(
         "interval_level": LEVEL,
         "films": len(groups),
         "groups": len(set(groups)),
-        "drawn": {"films": len(rows), "groups": len(set(own))},
+        "drawn": {"films": len(own), "groups": len(set(own))},
         "dimensions": int(base.shape[1]),
         "exchanges": settings.permutations,
     }
@@ -114,7 +120,7 @@ def embedding_shift(
         name: {
             "corruption": version.corruption,
             "severity": version.severity,
-            "distances": measured.condition(np.asarray(version.embeddings, np.float64)[rows]),
+            "distances": measured.condition(np.asarray(version.embeddings, np.float64)),
         }
         for name, version in versions.items()
     }

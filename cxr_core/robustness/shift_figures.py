@@ -76,7 +76,7 @@ def null_units_figure(report: Mapping[str, Any]) -> Figure:
     figure, panels = _panels(title, ladders, f"{report['drawn']['films']:,} films; 0: mean of the null, 1: its end.")
     for axis, (corruption, steps) in zip(panels, ladders.items(), strict=False):
         axis.set_title(corruption.replace("_", " "))
-        axis.axhspan(-1, 1, color=GREY, alpha=0.18, lw=0, label="null between halves")
+        axis.axhspan(0, 1, color=GREY, alpha=0.18, lw=0, label="null between halves")
         for place, (name, halves) in enumerate(known.items()):
             width = max(halves["high"] - halves["value"], 1e-12)
             points = {
@@ -89,7 +89,9 @@ def null_units_figure(report: Mapping[str, Any]) -> Figure:
                 list(points), list(points.values()), style, ms=4, color=_colour(place), label=DISTANCES[name].title
             )
         _mark_loss(axis, steps)
-        axis.set_yscale("symlog", linthresh=1)
+    panels[0].set_yscale("symlog", linthresh=1)
+    panels[0].set_ylim(bottom=0)
+    panels[0].yaxis.set_major_formatter("{x:g}")
     panels[0].set_ylabel("units of the null")
     _legend(figure, panels, len(ladders))
     return figure
@@ -143,6 +145,7 @@ def _panels(title: str, ladders: Mapping[str, Any], note: str) -> tuple[Figure, 
     figure, axes = new_figure(
         title, size=(13, 1.0 + 2.3 * rows), rows=rows, columns=_COLUMNS, note=note, sharex=True, sharey=True
     )
+    figure.supxlabel("severity", fontsize=10)
     panels = list(axes.flat)
     for axis in panels[len(ladders) :]:
         axis.axis("off")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cxr_core.evaluation.availability import is_available
@@ -13,25 +15,31 @@ from cxr_core.robustness.shift_distances import DISTANCES
 from cxr_core.robustness.shift_warning import NULLS, accuracy_loss, association, early_warning
 from cxr_core.settings_stress import ShiftSettings
 
-__all__ = ["PUBLISHED", "shift_report", "shift_table"]
+__all__ = ["PUBLISHED", "REPORT_FILE", "published_table", "shift_report", "shift_table"]
 
+REPORT_FILE = "embedding_shift.json"
 PUBLISHED = ("cosine", "frechet", "norm_shift")  # the columns of the table in report 5.3
 
 
 def shift_report(
-    clean: Version, versions: Mapping[str, Version], groups: Sequence[str], settings: ShiftSettings, resamples: int
+    clean: Version,
+    versions: Mapping[str, Version],
+    groups: Sequence[str],
+    settings: ShiftSettings,
+    resamples: int,
+    drawn: npt.NDArray[np.intp] | None = None,
 ) -> dict[str, Any]:
     """Everything that is said of the shift.
 
     Args:
-        clean, versions, groups, settings: as :func:`~cxr_core.robustness.shift.embedding_shift`.
+        clean, versions, groups, settings, drawn: as :func:`~cxr_core.robustness.shift.embedding_shift`.
         resamples: of the bootstraps.
 
     Returns:
         What that returns, and: ``accuracy_loss`` in each of ``conditions``; ``association``, ``early_warning`` (see
         :mod:`cxr_core.robustness.shift_warning`); ``report_table``, rows in the form of report 5.3; ``sentences``.
     """
-    report = embedding_shift(clean, versions, groups, settings)
+    report = embedding_shift(clean, versions, groups, settings, drawn)
     losses = accuracy_loss(clean, versions, groups, settings, resamples)
     report["association"] = association(report["conditions"], losses, settings.seed, resamples)
     report["early_warning"] = early_warning(report["conditions"], losses)
@@ -76,6 +84,20 @@ def shift_table(report: Mapping[str, Any]) -> pd.DataFrame:
     numbers = ("value", "exchange_low", "exchange_high", "p", "holm", "other_films", "halves_low", "halves_high")
     table = pd.DataFrame(rows)
     return table.astype(dict.fromkeys(numbers, "float64")) if rows else table
+
+
+def published_table(report: Mapping[str, Any]) -> pd.DataFrame:
+    """The table of report 5.3 for its presets, with the null between halves beside each distance."""
+    rows = []
+    for row in report["report_table"]:
+        shown: dict[str, Any] = {"condition": row["condition"]}
+        for name in PUBLISHED:
+            shown[DISTANCES[name].title] = row[name]["value"]
+            shown[f"{DISTANCES[name].title}, p (Holm)"] = row[name].get("holm")
+            for end in ("low", "high"):
+                shown[f"{DISTANCES[name].title}, clean halves {end}"] = row[f"{name}_halves"][end]
+        rows.append(shown)
+    return pd.DataFrame(rows)
 
 
 def _published(report: Mapping[str, Any]) -> list[dict[str, Any]]:
