@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -141,10 +143,12 @@ class Settings(BaseSettings):
     def section_digest(self, *sections: str) -> str:
         """Digest (64 hexadecimal digits) of the named sections: what an asset that uses them depends on.
 
-        A section that is not set, such as ``label_corrections``, counts as not there.
+        A dotted name, ``faithfulness.second_seed``, is a single setting. What is not set, such as
+        ``label_corrections``, counts as not there.
         """
         dumped = self.model_dump(mode="json")
-        return digest_json({name: dumped[name] for name in sorted(sections) if dumped[name] is not None})
+        named = {name: reduce(getitem, name.split("."), dumped) for name in sorted(sections)}
+        return digest_json({name: value for name, value in named.items() if value is not None})
 
 
 class _ProfileSource(PydanticBaseSettingsSource):
