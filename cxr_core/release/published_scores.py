@@ -72,10 +72,14 @@ def robustness() -> list[Published]:
         "clinical": (0.50, 436.0, 0.83),
         "severe": (0.66, 402.9, 6.50),
     }
-    names = (("cosine", "cosine distance", CENT), ("frechet", "Fréchet distance", 0.05), ("norm", "norm shift", CENT))
+    names = (
+        ("cosine", "cosine distance", CENT),
+        ("frechet", "Fréchet distance", 0.05),
+        ("norm_shift", "norm shift", CENT),
+    )
     for condition, row in distances.items():
         for (key, title, half), value in zip(names, row, strict=True):
-            where = ("embedding_shift", f"/conditions/{condition}/{key}")
+            where = ("embedding_shift", f"/conditions/{condition}/distances/{key}")
             name = f"{condition.capitalize()} against clean films: {title}"
             found.append(Published(f"{key}/{condition}", "5.3", name, value, half, where))
     return found

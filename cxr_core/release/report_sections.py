@@ -7,11 +7,13 @@ from collections.abc import Callable
 from cxr_core.release import report_sections_data as of_films
 from cxr_core.release import report_sections_groups as of_groups
 from cxr_core.release import report_sections_scores as of_scores
+from cxr_core.release import report_sections_stress as of_stress
 from cxr_core.release import report_sections_summary as of_all
 from cxr_core.release import report_sections_trust as of_trust
 from cxr_core.release.claim import checklist
 from cxr_core.release.document import Section
 from cxr_core.release.published import published
+from cxr_core.release.report_sections_explain import explanation
 from cxr_core.release.report_sections_training import training
 from cxr_core.release.report_sources import Sources
 
@@ -29,6 +31,10 @@ SECTIONS: tuple[Callable[[Sources], Section], ...] = (
     of_scores.calibration,
     of_scores.prediction_sets,
     of_trust.shortcut,
+    of_stress.robustness,
+    of_stress.shift,
+    of_stress.mitigation,
+    explanation,
     of_groups.subgroups,
     of_groups.failures,
     of_trust.film_detector,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxr_core.release.document import Block, Cell, Fact, Facts, Missing, Paragraph, Table
+from cxr_core.release.document import Block, Cell, Fact, Facts, Missing, Number, Paragraph, Table
 from cxr_core.release.document_numbers import NOT_AVAILABLE
 from cxr_core.release.report_sources import Sources
 
@@ -70,8 +70,11 @@ def rule_pointer(sources: Sources, name: str) -> str:
     return f"/gate/rules/{name}"
 
 
-def paragraph(text: str, **numbers: Cell) -> Paragraph:
-    """A template with its numbers."""
+def paragraph(text: str, **numbers: Cell) -> Block:
+    """A template with its numbers; where not one of its numbers is there, why, in place of a sentence of gaps."""
+    read = [cell for cell in numbers.values() if isinstance(cell, Number)]
+    if read and all(number.value is None for number in read):
+        return Missing("; ".join(dict.fromkeys(number.reason for number in read)))
     return Paragraph(text, numbers)
 
 

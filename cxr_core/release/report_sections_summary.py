@@ -31,9 +31,7 @@ VERDICTS: tuple[tuple[str, str], ...] = (
     ("uncertainty", "coverage of the prediction sets"),
     ("subgroup_report", "gaps between groups"),
     ("film_detector", "pictures that are no chest films"),
-    ("robustness", "confidence under corruption"),
-    ("embedding_shift", "embeddings under corruption"),
-    ("mitigation", "mitigation"),
+    ("robustness", "accuracy and confidence under corruption"),
     ("lung_segmentation", "lung segmentation"),
     ("faithfulness", "attention inside the lungs"),
 )
