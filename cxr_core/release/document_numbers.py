@@ -31,7 +31,7 @@ def shown(number: Number) -> str:
     ends = None if number.low is None or number.high is None else (number.low * scale, number.high * scale)
     value = number.value * scale
     decimals = 0 if _is_whole(number) else _decimals(value, ends, 1 if number.unit == PERCENT else _DECIMALS)
-    text = _digits(value, decimals)
+    text = _digits(value, decimals) if ends else _told(value, decimals)
     if number.unit and number.unit != COUNT:
         text += _SPACE + clean(number.unit)
     if ends is None:
@@ -71,11 +71,16 @@ def _decimals(value: float, ends: tuple[float, float] | None, default: int) -> i
     return min(default, 1) if abs(value) >= 100 else default
 
 
+def _told(value: float, decimals: int) -> str:
+    """A number alone: one that the decimals would show as nothing has two digits, or a power of ten."""
+    if not value or float(f"{value:.{decimals}f}"):
+        return _digits(value, decimals)
+    if abs(value) < _SMALLEST:
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"{mantissa}×10{str(int(power)).translate(_RAISED)}".replace("-", _MINUS)
+    return _digits(value, 1 - math.floor(math.log10(abs(value))))
+
+
 def _digits(value: float, decimals: int) -> str:
-    if value and not float(f"{value:.{decimals}f}"):
-        if abs(value) < _SMALLEST:
-            mantissa, power = f"{value:.1e}".split("e")
-            return f"{mantissa}×10{str(int(power)).translate(_RAISED)}".replace("-", _MINUS)
-        decimals = 1 - math.floor(math.log10(abs(value)))
     text = f"{value:,.{decimals}f}"
     return text.replace("-", _MINUS if float(text.replace(",", "")) else "")

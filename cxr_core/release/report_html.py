@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import re
 import struct
 
 from cxr_core import NOTICE
@@ -28,7 +29,9 @@ from cxr_core.release.report_html_style import STYLE
 __all__ = ["html_page"]
 
 _NOTHING = "–"  # for text that is empty
-_LONG = 60  # letters of a cell from which on its column is kept wide enough to read
+_LONG, _WORD = 60, 24  # letters of a cell, and of a word, from which on its column is kept wide enough to read
+_LONG_COLUMN = ' class="long"'
+_JOINTS = re.compile(r"(?<=[^\W\d])[_/](?=\w)")  # where a name or a path may break
 
 
 def html_page(document: Document) -> str:
@@ -110,39 +113,42 @@ def _block(block: Block, name: str) -> str:
 def _table(table: Table, name: str) -> str:
     if not table.rows or not table.columns:
         return f"<p>{_text(table.caption)}: {_missing(table.empty)}</p>"
-    numeric = [any(isinstance(row[at], Number) for row in table.rows) for at in range(len(table.columns))]
+    styles = [_style([row[at] for row in table.rows]) for at in range(len(table.columns))]
     heads = "".join(
-        f'<th scope="col"{_right(number)}>{_text(title)}</th>'
-        for title, number in zip(table.columns, numeric, strict=True)
+        f'<th scope="col" role="columnheader"{style}>{_text(title)}</th>'
+        for title, style in zip(table.columns, styles, strict=True)
     )
-    long = [any(_is_long(row[at]) for row in table.rows) for at in range(len(table.columns))]
-    rows = "\n".join(f"<tr>{_row(row, long)}</tr>" for row in table.rows)
+    rows = "\n".join(f'<tr role="row">{_row(row, table.columns, styles)}</tr>' for row in table.rows)
+    # On a phone a table with long text is shown row below row; the roles keep it a table to those who hear it.
+    stacked = ' class="stacked"' if _LONG_COLUMN in styles else ""
     # The box scrolls, the page does not; focusable, so that the arrow keys reach what lies beyond its edge.
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}">\n<table>\n'
-        f'<caption id="{name}">{_text(table.caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody>\n</table></div>"
+        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}">\n<table role="table"{stacked}>\n'
+        f'<caption id="{name}">{_text(table.caption)}</caption>\n'
+        f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>\n'
+        f'<tbody role="rowgroup">\n{rows}\n</tbody>\n</table></div>'
     )
 
 
-def _is_long(cell: Cell) -> bool:
-    return isinstance(cell, str) and len(cell) > _LONG
+def _style(column: list[Cell]) -> str:
+    """Class of a column: numbers stand below each other, long text is kept wide enough to read."""
+    texts = [cell for cell in column if isinstance(cell, str) and not cell.startswith(NOT_AVAILABLE)]
+    if any(len(text) > _LONG or any(len(word) > _WORD for word in _JOINTS.sub(" ", text).split()) for text in texts):
+        return _LONG_COLUMN
+    numbers = any(isinstance(cell, Number) and cell.value is not None for cell in column)
+    return ' class="n"' if numbers and not texts else ""
 
 
-def _row(row: tuple[Cell, ...], long: list[bool]) -> str:
-    first = f"<td>{_cell(row[0])}</td>" if isinstance(row[0], Number) else f'<th scope="row">{_cell(row[0])}</th>'
-    return first + "".join(
-        f"<td{_right(isinstance(cell, Number) and cell.value is not None) or _wide(wide)}>{_cell(cell)}</td>"
-        for cell, wide in zip(row[1:], long[1:], strict=True)
-    )
-
-
-def _right(number: bool) -> str:
-    return ' class="n"' if number else ""
-
-
-def _wide(long: bool) -> str:
-    return ' class="long"' if long else ""
+def _row(row: tuple[Cell, ...], columns: tuple[str, ...], styles: list[str]) -> str:
+    cells = []
+    for at, (cell, column, style) in enumerate(zip(row, columns, styles, strict=True)):
+        absent = cell.value is None if isinstance(cell, Number) else cell.startswith(NOT_AVAILABLE)
+        kind = ' class="away"' if absent else style
+        if at == 0 and not isinstance(cell, Number):
+            cells.append(f'<th scope="row" role="rowheader"{kind}>{_cell(cell)}</th>')
+        else:
+            cells.append(f'<td role="cell" data-column="{_text(column)}"{kind}>{_cell(cell)}</td>')
+    return "".join(cells)
 
 
 def _picture(picture: Picture) -> str:
@@ -157,7 +163,8 @@ def _picture(picture: Picture) -> str:
 def _cell(cell: Cell) -> str:
     if isinstance(cell, Number):
         return _number(cell)
-    return f'<span class="missing">{_text(cell)}</span>' if cell.startswith(NOT_AVAILABLE) else _text(cell)
+    text = _JOINTS.sub(r"\g<0><wbr>", _text(cell))
+    return f'<span class="missing">{text}</span>' if cell.startswith(NOT_AVAILABLE) else text
 
 
 def _inline(piece: Cell) -> str:

@@ -69,10 +69,11 @@ th, td {
   vertical-align: top; border-bottom: 1px solid var(--line); overflow-wrap: normal;
 }
 thead th { background: var(--tint); vertical-align: bottom; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; position: sticky; left: 0; background: var(--panel); }
 td data { white-space: nowrap; }
 .n { text-align: right; }
-.long { min-width: 20rem; }
+.long { min-width: 20rem; overflow-wrap: anywhere; }
+.away { min-width: 8rem; }
 figure { margin-top: 1.25rem; }
 .card {
   display: inline-block; max-width: 100%; padding: .5rem;
@@ -91,6 +92,17 @@ figcaption { margin-top: .35rem; color: var(--soft); font-size: .925rem; max-wid
   section { padding: .75rem; }
   h1 { font-size: 1.4rem; }
 }
+@media screen and (max-width: 44rem) {
+  tbody th { max-width: 9rem; overflow-wrap: break-word; }
+  .stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  .stacked, .stacked tbody, .stacked caption, .stacked tr, .stacked th, .stacked td { display: block; width: auto; }
+  .stacked th, .stacked td { border: 0; padding: .1rem 0; text-align: left; min-width: 0; max-width: none; }
+  .stacked thead th { width: 1px; }
+  .stacked tbody th { position: static; font-weight: 600; }
+  .stacked td::before { content: attr(data-column) ": "; color: var(--soft); }
+  .stacked tr { padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  .stacked td data { white-space: normal; }
+}
 @page { size: A4; margin: 16mm 14mm; }
 @media print {
   :root { color-scheme: light; --page: #ffffff; --tint: #eef2f4; }
@@ -99,16 +111,19 @@ figcaption { margin-top: .35rem; color: var(--soft); font-size: .925rem; max-wid
   .skip { display: none; }
   nav { border: 0; padding: 0; margin-top: 1rem; }
   nav a { min-height: 0; padding: .1rem 0; color: var(--ink); }
-  section { border: 0; padding: 0; break-before: page; }
+  section { border: 0; padding: 0; margin-top: 2rem; }
+  section:first-child { break-before: page; }
   footer { margin-top: 1.5rem; }
   h2, h3, caption { break-after: avoid; }
   p { orphans: 3; widows: 3; }
   .facts div, figure, tr { break-inside: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }
+  tbody th { position: static; }
   table { font-size: 8pt; }
-  th, td { padding: .2rem .35rem; overflow-wrap: anywhere; }
+  th, td { padding: .2rem .35rem; }
   .long { min-width: 11rem; }
+  .away { min-width: 4rem; }
   caption { max-width: none; }
   td data { white-space: normal; }
   .card { border: 0; padding: 0; }
