@@ -257,7 +257,7 @@ class RobustnessSettings(Section):
 class ExplainSettings(Section):
     """Explanation maps and their gallery (report 6.1)."""
 
-    films_per_class: int = Field(4, ge=1, description="of each class and outcome in the gallery; fits one page")
+    films_per_class: int = Field(3, ge=1, description="of each class and outcome in the gallery; fits one page")
     alpha: float = Field(
         0.4, gt=0, le=1, description="opacity of the heat map over the film; pytorch-grad-cam's 0.5 less a fifth"
     )

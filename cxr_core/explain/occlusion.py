@@ -74,7 +74,9 @@ def occlusion(
         if len(covered):
             answers = _logits(twin, covered, preprocessing, batch_size)[:, label]
             falls[tuple(np.transpose(places))] = whole[row, label] - answers
-        felt = np.asarray(spread @ falls @ spread.T, np.float32)
+        felt = np.zeros_like(maps[row])
+        box = film_box(frame)
+        felt[box] = (spread @ falls @ spread.T)[box]  # the padding shows nothing of the film
         maps[row] = _scaled(felt, _FAINT * max(1.0, float(np.abs(whole[row]).max())))
     return maps
 
