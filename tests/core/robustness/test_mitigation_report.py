@@ -15,10 +15,12 @@ from cxr_core.errors import CxrError
 from cxr_core.evaluation.calibration import ERROR, calibration_report
 from cxr_core.evaluation.metrics import classification_metrics
 from cxr_core.evaluation.paired import paired_difference
+from cxr_core.plotting import png_bytes
 from cxr_core.robustness.corruptions import CORRUPTIONS, corrupt
 from cxr_core.robustness.mitigation import gains_table, mitigation_report
 from cxr_core.robustness.mitigation_arms import CORRUPTED, PLAIN, TEST_TIME, TWIN, Arm, run_arms
 from cxr_core.robustness.mitigation_conditions import Trial, drawn_kinds, trials_of
+from cxr_core.robustness.mitigation_figures import abstention_figure, gains_figure
 from cxr_core.robustness.mitigation_verdict import conclusion, judged
 from cxr_core.settings_sections import RobustnessSettings
 from cxr_core.settings_stress import MitigationSettings
@@ -218,6 +220,23 @@ def test_the_table_holds_every_gain(report: dict[str, Any]) -> None:
         f"arm == '{CORRUPTED}' and against == '{TWIN}' and condition == 'mean of held out' and score == 'accuracy'"
     )
     assert row["value"].item() == report["arms"][CORRUPTED]["over_twin"]["held_out"]["accuracy"]["value"]
+
+
+def test_the_figures_draw_what_there_is_and_nothing_where_there_is_none(
+    report: dict[str, Any], probabilities: dict[str, dict[str, Floats]]
+) -> None:
+    figure = gains_figure(report)
+    legends = [text.get_text() for axis in figure.axes for text in axis.get_legend().get_texts()]
+    assert legends == [
+        "copies, over the model as it is", "further training, over the model as it is",
+        "with corruptions, over further training",
+    ]  # fmt: skip
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][:4] == [
+        "clean", "severe", "gamma-3", "jpeg-3  (held out)"
+    ]  # fmt: skip
+    few = mitigation_report(np.zeros(N, np.int64), ["g"] * N, NAMES, ARMS, TRIALS, probabilities, 0.99, 1, 20)
+    for drawn in (gains_figure(few), abstention_figure(few), abstention_figure(report)):
+        assert png_bytes(drawn, dpi=30).startswith(b"\x89PNG")
 
 
 def test_films_of_one_class_or_of_few_patients_give_reasons_and_no_numbers(
