@@ -29,6 +29,7 @@ __all__ = [
     "Picture",
     "Section",
     "Table",
+    "is_png",
     "numbers_of",
     "pieces",
 ]
@@ -76,11 +77,7 @@ Cell = Number | str
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading inside a section.
-
-    Attributes:
-        text: a few words.
-    """
+    """A heading inside a section: a few words."""
 
     text: str
 
@@ -163,17 +160,13 @@ class Picture:
     caption: str
 
     def __post_init__(self) -> None:
-        if not self.png.startswith(b"\x89PNG\r\n\x1a\n"):
+        if not is_png(self.png):
             raise CxrError(f"The figure {self.caption!r} is no PNG.")
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that is not there.
-
-    Attributes:
-        reason: as it follows "not available:".
-    """
+    """Something that is not there, and why, as it follows "not available:"."""
 
     reason: str
 
@@ -219,6 +212,11 @@ class Document:
         keys = [section.key for section in self.sections]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             raise CxrError(f"Two sections of {self.title!r} have the key {twice[0]!r}.")
+
+
+def is_png(data: bytes) -> bool:
+    """Whether bytes begin as a PNG does: its signature and a header with the size of the picture."""
+    return data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR" and len(data) >= 24
 
 
 def pieces(paragraph: Paragraph) -> Iterator[Cell]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr_core.errors import CxrError
-from cxr_core.release.document import Missing, Number, Picture
+from cxr_core.release.document import Missing, Number, Picture, is_png
+from cxr_core.release.document_pointers import escape_step, follow, is_number, unescape_step
 from cxr_core.release.evidence import REPORTS, SAYS
 from cxr_core.release.published_derived import TECHNICAL_REPORT, technical_report
 from cxr_core.store import Artefact, ArtefactStore
@@ -63,7 +63,7 @@ class Sources:
 
     def find(self, asset: str, pointer: str) -> Any:
         """What stands at a JSON pointer (RFC 6901) of a report; None where nothing does."""
-        return _follow(self.report(asset), pointer)
+        return follow(self.report(asset), pointer)
 
     def number(self, asset: str, pointer: str, unit: str = "", bounds: str = "") -> Number:
         """A number of a report, with its interval, or the reason why there is none.
@@ -77,11 +77,11 @@ class Sources:
         source = f"{asset}#{pointer}"
         entry = self.find(asset, pointer)
         value = entry.get("value") if isinstance(entry, dict) else entry
-        if not _is_number(value):
+        if not is_number(value):
             return Number(None, unit=unit, source=source, reason=self._why(asset, entry))
         ends = self.find(asset, bounds) if bounds else entry
         low, high = (ends.get("low"), ends.get("high")) if isinstance(ends, dict) else (None, None)
-        if not (_is_number(low) and _is_number(high)):
+        if not (is_number(low) and is_number(high)):
             return Number(value, unit=unit, source=source)
         return Number(value, low, high, unit, source, bounds=f"{asset}#{bounds}" if bounds else "")
 
@@ -96,7 +96,7 @@ class Sources:
         """
         asked = dict(sorted((where or {}).items()))
         place = [name] if name else []
-        steps = [_escape(step) for step in (*place, *(f"{column}={value}" for column, value in asked.items()))]
+        steps = [escape_step(step) for step in (*place, *(f"{column}={value}" for column, value in asked.items()))]
         source = f"{asset}#" + "/".join([_ROWS, *steps])
         table = self.table(asset, name)
         if table is None:
@@ -116,7 +116,7 @@ class Sources:
             where, unit: as for :meth:`count`.
         """
         asked = dict(sorted((where or {}).items()))
-        steps = [_escape(step) for step in (column, *(f"{name}={value}" for name, value in asked.items()))]
+        steps = [escape_step(step) for step in (column, *(f"{name}={value}" for name, value in asked.items()))]
         source = f"{asset}#" + "/".join([_DISTINCT, *steps])
         table = self.table(asset)
         if (why := _absent(asset, table, {column, *asked})) or table is None:
@@ -127,7 +127,7 @@ class Sources:
 
     def shared(self, asset: str, column: str, over: str) -> Number:
         """How many values of a column of a stored table occur with several values of the column ``over``."""
-        source, table = f"{asset}#{_SHARED}/{_escape(column)}/{_escape(over)}", self.table(asset)
+        source, table = f"{asset}#{_SHARED}/{escape_step(column)}/{escape_step(over)}", self.table(asset)
         if (why := _absent(asset, table, {column, over})) or table is None:
             return Number(None, source=source, reason=why)
         return Number(int((table.groupby(column)[over].nunique() > 1).sum()), source=source)
@@ -143,7 +143,7 @@ class Sources:
         if png is None:
             other = self._is_of_another_model(asset)
             return Missing(self._why(asset, None) if other else f"no figure {name} of {asset} is stored")
-        return Picture(png, alt, caption)
+        return Picture(png, alt, caption) if is_png(png) else Missing(f"the figure {name} of {asset} is no PNG")
 
     def table(self, asset: str, name: str = "") -> pd.DataFrame | None:
         """A stored table: the asset itself, or the named one of its folder; None where it is not there."""
@@ -167,10 +167,10 @@ class Sources:
         if self.find(asset, pointer) is not None:  # a report may have a key of that name
             return self.number(asset, pointer, unit, bounds.partition("#")[2])
         if pointer == _ROWS or pointer.startswith(f"{_ROWS}/"):
-            steps = [_unescape(step) for step in pointer.split("/")[2:]]
+            steps = [unescape_step(step) for step in pointer.split("/")[2:]]
             name = steps.pop(0) if steps and "=" not in steps[0] else ""
             return self.count(asset, dict(step.split("=", 1) for step in steps), name, unit)
-        column, *rest = [_unescape(step) for step in pointer.split("/")[2:]] or [""]
+        column, *rest = [unescape_step(step) for step in pointer.split("/")[2:]] or [""]
         if pointer.startswith(f"{_DISTINCT}/"):
             return self.distinct(asset, column, dict(step.split("=", 1) for step in rest), unit)
         if pointer.startswith(f"{_SHARED}/"):
@@ -237,27 +237,3 @@ def _absent(asset: str, table: pd.DataFrame | None, columns: set[str]) -> str:
         return f"no table of {asset} is stored"
     absent = sorted(columns - set(table.columns))
     return f"the table has no column {absent[0]}" if absent else ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _follow(value: Any, pointer: str) -> Any:
-    for step in pointer.split("/")[1:]:
-        key = _unescape(step)
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return None
-    return value
-
-
-def _escape(step: str) -> str:
-    return step.replace("~", "~0").replace("/", "~1")
-
-
-def _unescape(step: str) -> str:
-    return step.replace("~1", "/").replace("~0", "~")
