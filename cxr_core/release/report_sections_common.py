@@ -18,6 +18,7 @@ __all__ = [
     "facts",
     "labels_of",
     "names_of",
+    "number_within",
     "paragraph",
     "quoted",
     "rule_pointer",
@@ -76,6 +77,17 @@ def paragraph(text: str, **numbers: Cell) -> Block:
     if read and all(number.value is None for number in read):
         return Missing("; ".join(dict.fromkeys(number.reason for number in read)))
     return Paragraph(text, numbers)
+
+
+def number_within(sources: Sources, asset: str, pointer: str, unit: str = "") -> Number:
+    """A number of a report; where what it belongs to is not available as a whole, the reason given for that."""
+    whole = pointer
+    while sources.find(asset, whole) is None and whole.count("/") > 1:
+        whole = whole.rpartition("/")[0]
+        found = sources.find(asset, whole)
+        if isinstance(found, Mapping) and found.get("reason") and found.get("value") is None:
+            return sources.number(asset, whole, unit)
+    return sources.number(asset, pointer, unit)
 
 
 def why_absent(sources: Sources, asset: str, pointer: str = "") -> str:

@@ -11,6 +11,7 @@ from cxr_core.release.report_sections_common import (
     fact,
     facts,
     names_of,
+    number_within,
     quoted,
     said,
     token,
@@ -57,7 +58,9 @@ def explanation(sources: Sources) -> Section:
                     said(sources, _FAITH, f"/methods/{token(method)}/title"),
                     label,
                     *(
-                        sources.number(_FAITH, f"/methods/{token(method)}/{where}/per_class/{token(label)}", unit)
+                        number_within(
+                            sources, _FAITH, f"/methods/{token(method)}/{where}/per_class/{token(label)}", unit
+                        )
                         for where, unit in (
                             ("deletion/against_random", ""),
                             ("insertion/against_random", ""),
@@ -136,7 +139,7 @@ def explanation(sources: Sources) -> Section:
 def _trial(sources: Sources, method: str, trial: Sequence[str]) -> list[Number]:
     where, own, null, difference, unit = trial
     place = f"/methods/{token(method)}/{where}"
-    return [sources.number(_FAITH, f"{place}/{key}/overall", unit) for key in (own, null, difference)]
+    return [number_within(sources, _FAITH, f"{place}/{key}/overall", unit) for key in (own, null, difference)]
 
 
 def _measure(method: str, measure: str) -> str:

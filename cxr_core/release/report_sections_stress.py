@@ -9,6 +9,7 @@ from cxr_core.release.report_sections_common import (
     as_table,
     entries,
     names_of,
+    number_within,
     paragraph,
     quoted,
     said,
@@ -104,8 +105,8 @@ def shift(sources: Sources) -> Section:
                     said(sources, _SHIFT, f"/distances/{name}/title"),
                     condition,
                     sources.number(_SHIFT, f"{(place := f'/conditions/{condition}/distances/{name}')}"),
-                    sources.number(_SHIFT, f"{place}/exchange/high"),
-                    sources.number(_SHIFT, f"{place}/holm"),
+                    number_within(sources, _SHIFT, f"{place}/exchange/high"),
+                    number_within(sources, _SHIFT, f"{place}/holm"),
                     sources.number(_SHIFT, f"/distances/{name}/halves"),
                 ]
                 for name in distances

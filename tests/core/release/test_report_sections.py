@@ -1,0 +1,229 @@
+"""The evidence report's sections and the model card: traceable numbers, reasons for what is missing, nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import evidence_store as made
+import pytest
+
+from cxr_core.release.document import Document, Missing, Number, Paragraph, Section, Table, numbers_of, pieces
+from cxr_core.release.model_card import model_card
+from cxr_core.release.report_html import html_page
+from cxr_core.release.report_markdown import markdown
+from cxr_core.release.report_sections import SECTIONS
+from cxr_core.release.report_sources import Sources
+from cxr_core.store import Artefact, ArtefactStore
+
+Filled = tuple[ArtefactStore, dict[str, Artefact]]
+
+
+@pytest.fixture(scope="module")
+def whole(filled: Filled) -> tuple[Document, ...]:
+    """Report and card of the whole store."""
+    return tuple(_documents(made.without(*filled)))
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    """The store of :mod:`evidence_store`."""
+    return made.fill(tmp_path_factory.mktemp("evidence") / "store")
+
+
+def _report(sources: Sources) -> Document:
+    return Document("Evidence report", "", tuple(build(sources) for build in SECTIONS))
+
+
+def _documents(sources: Sources) -> Iterator[Document]:
+    yield _report(sources)
+    yield model_card(sources)
+
+
+def _texts(document: Document) -> Iterator[str]:
+    """Every text that a builder put into a document: templates, names, cells, captions, reasons."""
+    for section in document.sections:
+        yield section.title
+        for block in section.blocks:
+            if isinstance(block, Paragraph):
+                yield "".join(piece for piece in pieces(block) if isinstance(piece, str))
+            elif isinstance(block, Table):
+                yield block.caption
+                yield from block.columns
+                yield from (cell for row in block.rows for cell in row if isinstance(cell, str))
+            elif isinstance(block, Missing):
+                yield block.reason
+    yield from (number.reason for number in numbers_of(document) if number.value is None)
+
+
+def _section(sources: Sources, key: str) -> Section:
+    return next(section for build in SECTIONS if (section := build(sources)).key == key)
+
+
+def _pointed(reports: Mapping[str, Any], source: str) -> Any:
+    """What a source names, followed here by hand and not by the code under test."""
+    asset, _, pointer = source.partition("#")
+    found: Any = reports[asset]
+    for step in pointer.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        found = found[int(key)] if isinstance(found, list) else found[key]
+    return found["value"] if isinstance(found, dict) else found
+
+
+def test_every_number_is_the_one_that_stands_where_its_source_points(whole: tuple[Document, ...]) -> None:
+    reports, seen = made.reports(), 0
+    for document in whole:
+        for number in numbers_of(document):
+            asset, pointer = number.source.split("#")
+            if number.value is None or asset == "technical_report" or re.match("/(rows|distinct|shared)", pointer):
+                continue
+            assert number.value == _pointed(reports, number.source), number
+            seen += 1
+    assert seen > 400
+
+
+def test_every_number_is_read_again_from_its_source(filled: Filled, whole: tuple[Document, ...]) -> None:
+    sources = made.without(*filled)
+    for document in whole:
+        for number in numbers_of(document):
+            assert sources.resolve(number.source, number.unit, number.bounds) == number
+
+
+def test_intervals_stand_beside_the_scores(filled: Filled) -> None:
+    table = next(block for block in _section(made.without(*filled), "metrics").blocks if isinstance(block, Table))
+    scores = [cell for row in table.rows for cell in row if isinstance(cell, Number)]
+    assert scores
+    assert all(cell.low is not None and cell.high is not None for cell in scores)
+
+
+def test_counts_over_tables_are_those_of_pandas(filled: Filled) -> None:
+    store, artefacts = filled
+    index, dealt = (store.read_table(artefacts[name]) for name in ("image_index", "splits"))
+    sources = made.without(*filled)
+    accepted = index[index["status"] == "accepted"]
+    first = next(block for block in _section(sources, "data").blocks if isinstance(block, Paragraph))
+    known = {name: cell.value for name, cell in first.numbers.items() if isinstance(cell, Number)}
+    assert known == {
+        "files": len(index),
+        "accepted": len(accepted),
+        "copies": int((index["status"] == "duplicate").sum()),
+        "quarantined": int((index["status"] == "quarantined").sum()),
+        "sources": accepted["source"].nunique(),
+        "groups": accepted["group_id"].nunique(),
+        "known": int(accepted["patient_known"].sum()),
+    }
+    parts = next(block for block in _section(sources, "splits").blocks if isinstance(block, Table))
+    test = next(row for row in parts.rows if row[0] == "test")
+    rows = dealt[dealt["split"] == "test"]
+    assert [cell.value for cell in test[1:3] if isinstance(cell, Number)] == [len(rows), rows["group_id"].nunique()]
+
+
+def test_a_patient_in_two_parts_is_counted_as_a_leak(filled: Filled) -> None:
+    leaks = {row[0]: row[1] for block in _section(made.without(*filled), "leaks").blocks
+             if isinstance(block, Table) for row in block.rows}  # fmt: skip
+    crossing = leaks["patient groups in more than one part"]
+    assert isinstance(crossing, Number)
+    assert crossing.value == 1
+
+
+@pytest.mark.parametrize("missing", [*sorted({*made.reports(), "image_index", "splits"}), "everything"])
+def test_what_is_missing_gives_reasons_and_no_section_is_empty(
+    filled: Filled, whole: tuple[Document, ...], missing: str
+) -> None:
+    store, artefacts = filled
+    sources = made.without(store, artefacts, *(artefacts if missing == "everything" else [missing]))
+    for document, complete in zip(_documents(sources), whole, strict=True):
+        assert [section.key for section in document.sections] == [section.key for section in complete.sections]
+        assert all(section.blocks for section in document.sections)
+        for block in (block for section in document.sections for block in section.blocks):
+            assert not isinstance(block, Table) or block.rows, block.caption
+        assert all(number.reason for number in numbers_of(document) if number.value is None)
+        assert all(text.strip() for text in _texts(document))
+        assert not any(f"{missing}#" in number.source for number in numbers_of(document) if number.value is not None)
+
+
+def test_a_report_that_is_not_there_is_named_where_it_would_stand(filled: Filled) -> None:
+    section = _section(made.without(*filled, "faithfulness"), "explanation")
+    assert "no report of faithfulness is stored" in {
+        block.reason for block in section.blocks if isinstance(block, Missing)
+    }
+
+
+def test_a_value_that_is_not_available_says_the_reports_own_reason(filled: Filled) -> None:
+    sources = made.without(*filled)
+    reasons = {number.reason for number in numbers_of(_section_only(sources, "explanation"))}
+    assert "these films have no true lesions" in reasons
+    assert "the stratum has 5 films" in set(_texts(_section_only(sources, "subgroups")))
+
+
+def test_no_nan_is_ever_shown(filled: Filled) -> None:
+    store, artefacts = filled
+    broken = json.dumps(made.reports()["evaluation"])
+    for number in sorted({str(leaf) for leaf in made.leaves(made.reports()["evaluation"]) if leaf < 1}):
+        broken = broken.replace(f": {number},", ": NaN,")
+    assert "NaN" in broken
+    for name, text in (("evaluation", broken), ("robustness", '{"conditions": {"clean": {"accuracy": Infinity}}}')):
+        sources = Sources.open(store, {**artefacts, name: made.write_raw(store, name, text)})
+        for document in _documents(sources):
+            assert all(number.value is None or abs(number.value) < 1e6 for number in numbers_of(document))
+            shown = re.sub(r"<style>.*?</style>", "", html_page(document), flags=re.S) + markdown(document)
+            assert not re.search(r"\b(nan|inf|infinity)\b", shown, flags=re.I)
+
+
+def test_no_name_of_a_file_or_patient_is_in_a_document(filled: Filled, whole: tuple[Document, ...]) -> None:
+    assert made.PATIENT in " ".join(filled[0].read_table(filled[1]["image_index"])["file"])
+    for document in whole:
+        assert made.PATIENT not in html_page(document) + markdown(document)
+
+
+def test_verdicts_are_quoted_word_for_word_and_the_gate_is_told(filled: Filled) -> None:
+    texts = set(_texts(_section_only(made.without(*filled), "summary")))
+    assert "The promotion gate rejected this model." in texts
+    assert {"94% of the score is had without lungs.", "Of 32 tuberculosis films 100.0% are flagged."} <= texts
+    failed = set(_texts(_section_only(made.without(*filled), "limits")))
+    assert "16.8% of the labels are wrong." in failed
+    assert "Of 32 tuberculosis films 100.0% are flagged." not in failed
+
+
+def _section_only(sources: Sources, key: str) -> Document:
+    return Document("", "", (_section(sources, key),))
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_the_gates_decision_is_that_of_the_package(filled: Filled, passed: bool) -> None:
+    store, artefacts = filled
+    manifest = {"gate": {"passed": passed, "rules": []}}
+    other = store.write_report("release_candidate", "manifest.json", manifest, {})
+    texts = list(_texts(_section_only(Sources.open(store, {**artefacts, "release_candidate": other}), "summary")))
+    assert f"The promotion gate {'passed' if passed else 'rejected'} this model." in texts
+
+
+def test_no_sentence_praises(whole: tuple[Document, ...]) -> None:
+    praise = r"\b(good|strong|excellent|outstanding|robust|reliable|superior|impressive|perfect|safe)\b"
+    for document in whole:
+        for text in _texts(document):
+            found = re.search(praise, text.replace("perfect classifier", "").replace("perfectly calibrated", ""), re.I)
+            assert not found, text
+
+
+def test_equal_stores_give_equal_documents(filled: Filled, whole: tuple[Document, ...]) -> None:
+    assert tuple(_documents(made.without(*filled))) == whole
+
+
+def test_the_card_has_every_section_of_mitchell(filled: Filled) -> None:
+    titles = [section.title for section in model_card(made.without(*filled)).sections]
+    asked = ["Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data",
+             "Quantitative analyses", "Ethical considerations", "Caveats and recommendations"]  # fmt: skip
+    assert titles == asked
+
+
+def test_commands_of_the_report_are_in_the_makefile(filled: Filled) -> None:
+    makefile = (Path(__file__).parents[3] / "Makefile").read_text()
+    tables = [b for b in _section(made.without(*filled), "reproduce").blocks if isinstance(b, Table)]
+    commands = [str(row[1]) for table in tables if table.columns == ("to", "run") for row in table.rows]
+    assert len(commands) == 4
+    for command in commands:
+        assert re.search(rf"^{command.removeprefix('make ')}:", makefile, re.M), command
