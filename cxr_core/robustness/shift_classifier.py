@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FOLDS = 5
-PENALTY = 0.1  # of the ridge, in mean squared norms of a standardised embedding
+PENALTY = 0.1  # of the ridge, in mean squared norms of a standardised embedding: flat optimum of .03-1 on public films
 _DECIMALS = 9  # scores closer than that are equal: versions without any difference have an area of .5
 _BLOCK = 1 << 21  # comparisons held at once: 16 MiB
 

@@ -145,10 +145,11 @@ def _panels(title: str, ladders: Mapping[str, Any], note: str) -> tuple[Figure, 
     figure, axes = new_figure(
         title, size=(13, 1.0 + 2.3 * rows), rows=rows, columns=_COLUMNS, note=note, sharex=True, sharey=True
     )
-    figure.supxlabel("severity", fontsize=10)
     panels = list(axes.flat)
     for axis in panels[len(ladders) :]:
         axis.axis("off")
+    for axis in axes[-1]:
+        axis.set_xlabel("severity")
     for axis in panels[: len(ladders)]:
         axis.set_xticks(_SEVERITIES)
         axis.grid(axis="y", alpha=0.3)
