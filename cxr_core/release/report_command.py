@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cxr_core import NOTICE
 from cxr_core.errors import CxrError, explain_os_errors
-from cxr_core.release.document_files import outdated
-from cxr_core.release.documents import DOCUMENTS, DocumentKind, make_document
-from cxr_core.release.report_sources import Sources
-from cxr_core.store import Artefact, ArtefactStore
+
+if TYPE_CHECKING:
+    from cxr_core.release.documents import DocumentKind
+    from cxr_core.store import Artefact, ArtefactStore
 
 __all__ = ["report"]
 
@@ -31,7 +32,9 @@ def report(to: Path | None, card: bool) -> None:
     It is one HTML file that needs no network, the same as Markdown with its figures, and each number's source as JSON.
     Where the stored reports are newer, or the promotion gate rejected the model, it is written anew from them.
     """
+    from cxr_core.release.documents import DOCUMENTS
     from cxr_core.settings import load_settings
+    from cxr_core.store import ArtefactStore
 
     kind = DOCUMENTS["model_card" if card else "evidence_report"]
     store = ArtefactStore(load_settings().store)
@@ -51,6 +54,10 @@ def report(to: Path | None, card: bool) -> None:
 
 def _current(kind: DocumentKind, store: ArtefactStore, found: dict[str, Artefact]) -> tuple[Artefact, str]:
     """The stored document, or one that is written now and why."""
+    from cxr_core.release.document_files import outdated
+    from cxr_core.release.documents import make_document
+    from cxr_core.release.report_sources import Sources
+
     stored = store.find_ref(kind.name)
     if stored is None or not store.holds(stored):
         return make_document(kind, store, found)[0], f"no {kind.name} was stored"

@@ -120,7 +120,7 @@ def _table(table: Table, name: str) -> str:
     )
     rows = "\n".join(f'<tr role="row">{_row(row, table.columns, styles)}</tr>' for row in table.rows)
     # On a phone a table with long text is shown row below row; the roles keep it a table to those who hear it.
-    stacked = ' class="stacked"' if _LONG_COLUMN in styles else ""
+    stacked = ' class="stacked"' if _LONG_COLUMN in styles[1:] else ""
     # The box scrolls, the page does not; focusable, so that the arrow keys reach what lies beyond its edge.
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}">\n<table role="table"{stacked}>\n'

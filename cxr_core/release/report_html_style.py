@@ -94,6 +94,7 @@ figcaption { margin-top: .35rem; color: var(--soft); font-size: .925rem; max-wid
 }
 @media screen and (max-width: 44rem) {
   tbody th { max-width: 9rem; overflow-wrap: break-word; }
+  tbody th.long { min-width: 8rem; overflow-wrap: anywhere; }
   .stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .stacked, .stacked tbody, .stacked caption, .stacked tr, .stacked th, .stacked td { display: block; width: auto; }
   .stacked th, .stacked td { border: 0; padding: .1rem 0; text-align: left; min-width: 0; max-width: none; }
