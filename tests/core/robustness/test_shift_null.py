@@ -222,7 +222,9 @@ def test_a_condition_without_numbers_leaves_the_others_their_tests() -> None:
 def test_a_collapsed_network_is_a_shift_without_directions() -> None:
     report = shift(CLEAN, {"blur-1": np.zeros_like(CLEAN)}, NAMES)
     found = report["conditions"]["blur-1"]["distances"]
-    assert found["cosine"]["reason"] == found["cosine_excess"]["reason"] == "12 embeddings are zero and have no direction"
+    assert (
+        found["cosine"]["reason"] == found["cosine_excess"]["reason"] == "12 embeddings are zero and have no direction"
+    )
     assert found["norm_shift"]["relative"] == pytest.approx(-1.0)
     assert found["c2st"]["value"] > 0.9
 
