@@ -75,7 +75,7 @@ class MitigationSettings(Section):
         description="times the learning rate of the training: weights that are learnt already move less",
     )
     frozen_stages: int = Field(0, ge=0, description="first stages that both trained arms keep as they are; 0: none")
-    seed: int = Field(42, description="report 8.2")
+    seed: int = Field(42, description="of both trained arms and of the bootstrap; report 8.2")
 
 
 class LungSettings(Section):

@@ -74,7 +74,7 @@ def mitigation(
         SAYS: trained_model.digest,
         **mitigation_report(
             test.labels, group_of.loc[list(test.keys)].tolist(), now.labels, arms, trials, run.probabilities,
-            now.uncertainty.low_confidence, now.split.seed, now.evaluation.resamples,
+            now.uncertainty.low_confidence, own.seed, now.evaluation.resamples,
         ),
         "absent": absent,
         "training": about_training(now, saved, hyper, films, twin, corrupted),
