@@ -131,8 +131,16 @@ def quoted(sources: Sources, asset: str, pointer: str = "/verdict/sentence") -> 
     return Missing(why_absent(sources, asset, pointer))
 
 
-def as_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, empty: str) -> Block:
-    """A table, or why it has no rows."""
+def as_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, empty: str, none: str = "") -> Block:
+    """A table, or why it has no rows.
+
+    Args:
+        columns, rows, caption: of the table.
+        empty: why it has no rows, as it follows "not available:".
+        none: a sentence in place of that, where it is known that there is nothing to list.
+    """
+    if not rows and none:
+        return Paragraph(none)
     if not rows:
         return Missing(f"{caption.rstrip('.')}: {empty}")
     return Table(tuple(columns), tuple(tuple(row) for row in rows), caption)

@@ -212,7 +212,8 @@ def labels(sources: Sources) -> Section:
                 if isinstance(cell, dict) and cell.get("is_mixture")
             ],
             "Labels wrong by system: films of one class that a source files in bulk under another.",
-            "no class of a source is found to be a mixture" if cells else why_absent(sources, _AUDIT, "/cells"),
+            why_absent(sources, _AUDIT, "/cells"),
+            "The label audit finds no source that files one class in bulk under another." if cells else "",
         ),
         paragraph(
             "{queue} films are queued to be read again; readers have settled {settled}. A head trained without the "

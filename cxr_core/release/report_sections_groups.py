@@ -63,7 +63,8 @@ def subgroups(sources: Sources) -> Section:
                 for row in alone
             ],
             "Groups too small to compare.",
-            "every group was compared" if compared else why_absent(sources, _SUBGROUPS, "/strata"),
+            why_absent(sources, _SUBGROUPS, "/strata"),
+            "Every group was compared." if compared else "",
         ),
         as_table(
             ["films are", "accuracy", "change of accuracy", "films that change their class"],

@@ -116,7 +116,7 @@ def limits(sources: Sources) -> Section:
         paragraph(
             "Of the score above chance {share} can be had without lungs; the limit is {limit}.",
             share=sources.number("shortcut_audit", "/model/explained", PERCENT),
-            limit=sources.number("shortcut_audit", "/verdict/limit"),
+            limit=sources.number("shortcut_audit", "/verdict/limit", PERCENT),
         ),
         paragraph(
             "An estimated {noise} of the labels are wrong.", noise=sources.number("label_audit", "/overall", PERCENT)
@@ -136,7 +136,10 @@ def limits(sources: Sources) -> Section:
                 if sources.find(asset, "/verdict/passed") is False
             ],
             "Verdicts that did not pass.",
-            "no stored verdict failed",
+            "no report with a verdict is stored",
+            "No verdict of a stored report failed."
+            if any(sources.find(asset, "/verdict") for asset, _ in VERDICTS)
+            else "",
         ),
         as_table(
             ["not measured", "why"],

@@ -190,8 +190,10 @@ def _stress(n: _Numbers) -> dict[str, dict[str, Any]]:
     return {
         "robustness": {
             "conditions": conditions, "verdict": _verdict(True, "Accuracy changes by -2.0 points.", n),
-            "corruptions": {"gamma": {"title": "gamma", **n.entries("error", "excess_error")}},
-            "monotonicity": {"per_corruption": {"gamma": {"in_order": True}}, "sentence": "In none of 15 pairs."},
+            "corruptions": {
+                "gamma": {"title": "gamma", "monotonicity": {"in_order": True}, **n.entries("error", "excess_error")},
+            },
+            "monotonicity": {"sentence": "In none of 15 pairs."},
             "confidence": {"sentence": "Under none of 2 conditions."},
             "mean_corruption_error": {"corruptions": 1, **n.entries("error", "excess_error")},
             "worst_corruption": {"name": "gamma", "share_of_resamples": n.entry()},
@@ -199,7 +201,11 @@ def _stress(n: _Numbers) -> dict[str, dict[str, Any]]:
         },
         "embedding_shift": {
             "distances": {"cosine": distance}, "conditions": {"clinical": moved, "severe": moved},
-            "sentences": ["Between two halves the distance is 50."],
+            "resolution": {"tests": 14, "smallest_holm": n.share()}, "exchanges": 39,
+            "association": n.entries("cosine"),
+            "early_warning": {"other_films": {"cosine": {"counts": {
+                key: n.count() for key in ("earlier", "same", "later", "missed", "no_loss", "neither")
+            }}}},
         },
         "mitigation": {
             "conclusion": "Not told: test-time augmentation.", "arms": {"plain": {"title": "as it is"}, "tta": arm},
