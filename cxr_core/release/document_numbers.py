@@ -23,7 +23,8 @@ def shown(number: Number) -> str:
     """A number as it is read: ``0.81 (0.70–0.91)``, ``78.4 % (70.1–85.0)``, ``1,024 films``; else why there is none.
 
     With an interval its width says how many decimals mean anything: two digits of the width are kept, and four decimals
-    at most. Without one there are three decimals, one in percent; what would be written as nothing has two digits.
+    at most. Without one there are three decimals, or three digits of what is below 0.1, and one decimal in percent;
+    what would be written as nothing has two digits.
     """
     if number.value is None:
         return NOT_AVAILABLE + clean(number.reason)
@@ -68,6 +69,9 @@ def _decimals(value: float, ends: tuple[float, float] | None, default: int) -> i
         return min(max(1 - math.floor(math.log10(width)), 0), _MOST)
     if abs(value) >= 1000:
         return 0
+    if default == _DECIMALS and _SMALLEST <= abs(value) < 0.1:
+        digits = 2 - math.floor(math.log10(abs(value)))  # three of them: a learning rate of 0.00071 is not 0.001
+        return next(count for count in range(default, digits + 1) if round(value, count) == round(value, digits))
     return min(default, 1) if abs(value) >= 100 else default
 
 
