@@ -127,7 +127,7 @@ def energy_figure(report: Mapping[str, Any]) -> Figure:
     for label, marker in _NULLS.values():
         axes[0, -1].plot([], [], marker, color=GREY, markersize=5, label=label)
     axes[0, -1].plot([], [], "o-", color="black", label="the map")
-    figure.legend(frameon=False, ncols=4, loc="outside upper center", fontsize=9)
+    _legend(axes[0, 1], *axes[0, -1].get_legend_handles_labels(), columns=2, height=1.12)
     return figure
 
 
@@ -163,7 +163,7 @@ def lesion_figure(report: Mapping[str, Any]) -> Figure:
     axes[0, 1].plot([], [], "s", color=GREY, markersize=5, label="chance")
     axes[0, 1].plot([], [], "^", color=GREY, markersize=5, label="random maps")
     axes[0, 1].plot([], [], "o-", color="black", label="the map")
-    figure.legend(frameon=False, ncols=3, loc="outside upper center", fontsize=9)
+    _legend(axes[0, 0], *axes[0, 1].get_legend_handles_labels())
     return figure
 
 
@@ -189,8 +189,15 @@ def seeds_figure(report: Mapping[str, Any]) -> Figure:
         axis.grid(axis="x", alpha=0.3)
     axes[0, 1].plot([], [], "o-", color=OKABE_ITO[0], label="same film")
     axes[0, 1].plot([], [], "o-", color=GREY, label="different films")
-    figure.legend(frameon=False, ncols=2, loc="outside upper center", fontsize=9)
+    _legend(axes[0, 0], *axes[0, 1].get_legend_handles_labels())
     return figure
+
+
+def _legend(axis: Axes, handles: Sequence[Any], labels: Sequence[str], columns: int = 3, height: float = 1.0) -> None:
+    """A legend above an axis: inside it, marks would lie behind."""
+    axis.legend(
+        handles, labels, frameon=False, ncols=columns, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, height)
+    )
 
 
 def _of(scores: Mapping[str, Any], name: str) -> Mapping[str, Any]:
