@@ -45,7 +45,10 @@ def _document_asset(kind: DocumentKind, description: str) -> dg.AssetsDefinition
 
 
 def _shown(found: dict[str, int], artefact: Artefact) -> dict[str, Any]:
-    return {**found, "page": dg.MetadataValue.path(f"{artefact.path}/{artefact.name}.html")}
+    return {
+        **{f"document_{name}": count for name, count in found.items()},
+        "page": dg.MetadataValue.path(f"{artefact.path}/{artefact.name}.html"),
+    }
 
 
 def _preview(document: Document) -> dg.MetadataValue:
