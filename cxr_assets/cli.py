@@ -30,12 +30,16 @@ _changes = click.option(
 def run(changes: tuple[str, ...]) -> None:
     """Bring the whole pipeline up to date and say where to look."""
     from cxr_assets.home import ensure_dagster_home
+    from cxr_core.store import ArtefactStore
 
     settings = _bring_up_to_date("pipeline", changes)
+    store = ArtefactStore(settings.store)
+    report = store.local_tree(store.get_ref("evidence_report")) / "evidence_report.html"
     click.echo(
         f"""
 Look at
   the pipeline     make ui      then http://127.0.0.1:3000 (runs and figures are recorded in {ensure_dagster_home()})
+  the evidence     {report}
   the artefacts    {settings.store}
   a prediction     cxr predict FILE...
   the service      make serve   then http://127.0.0.1:3001 (first: cxr keys create --id NAME, cxr secrets create)
@@ -88,6 +92,7 @@ def _bring_up_to_date(job: str, changes: tuple[str, ...]) -> Settings:
         done = refresh(defs, instance, store, settings, OBSERVE_JOB, job, config, click.echo, swept)
     click.echo(f"{len(done.made)} assets made, {done.fresh} were up to date, {time.monotonic() - start:.0f} s")
     if done.problem:
+        click.echo("cxr report writes the evidence report from what there is.")
         raise CxrError(done.problem)
     return settings
 

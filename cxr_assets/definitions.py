@@ -10,14 +10,15 @@ from cxr_assets.eda.assets import eda_assets
 from cxr_assets.evaluation import assets as evaluation
 from cxr_assets.evaluation import calibrated, embeddings, folds, points, uncertainty
 from cxr_assets.explain import assets as explain
+from cxr_assets.explain import faithfulness, lungs, second
 from cxr_assets.inference.jobs import predict_folder
 from cxr_assets.mlflow import MlflowResource
 from cxr_assets.release import assets as release
-from cxr_assets.release import bento
+from cxr_assets.release import bento, documents
 from cxr_assets.release import checks as release_checks
 from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResource
 from cxr_assets.robustness import assets as robustness
-from cxr_assets.robustness import conditions
+from cxr_assets.robustness import conditions, mitigation, shift
 from cxr_assets.training import assets as training
 from cxr_assets.training import study
 from cxr_assets.trust import failures, film_detector, labels, shortcuts, subgroups
@@ -28,7 +29,10 @@ _settings = SettingsResource()
 _store = StoreResource(settings=_settings)
 _sources = [dataset.raw_images, *dataset.label_sources]  # observed, never made
 # Modules that say what a model is worth: each lists its assets and its checks.
-_evidence = (calibrated, points, uncertainty, shortcuts, labels, subgroups, failures, film_detector)
+_evidence = (
+    calibrated, points, uncertainty, shortcuts, labels, subgroups, failures, film_detector,
+    conditions, robustness, shift, mitigation, lungs, second, faithfulness, documents,
+)  # fmt: skip
 _observed = dg.AssetSelection.assets(*(source.key for source in _sources))
 
 OBSERVE_JOB = "observe_raw_images"
@@ -54,8 +58,6 @@ defs = dg.Definitions(
         evaluation.evaluation,
         *(asset for module in _evidence for asset in module.ASSETS),
         folds.out_of_fold,
-        *conditions.ASSETS,
-        robustness.robustness,
         explain.gradcam_gallery,
         release.release_candidate,
         bento.bento,

@@ -16,11 +16,15 @@ SAYS = "trained_model"  # key under which a report names the digest of the model
 # Name of each report that is needed, and the file of its folder that names the model.
 REPORTS: Mapping[str, str] = {
     "calibrated_model": "calibrated_model.json",
+    "embedding_shift": "embedding_shift.json",
     "evaluation": "evaluation.json",
     "failure_report": "failure_report.json",
+    "faithfulness": "faithfulness.json",
     "film_detector": "film_detector.json",
     "gradcam_gallery": "gallery.json",
     "label_audit": "label_audit.json",
+    "mitigation": "mitigation.json",
+    "model_card": "model_card.json",
     "operating_point_report": "operating_point_report.json",
     "robustness": "robustness.json",
     "shortcut_audit": "shortcut_audit.json",

@@ -87,7 +87,7 @@ def test_raw_films_become_a_service_that_answers_as_the_pipeline_does(
 ):
     first = pipeline.refresh()
     assert first.problem == ""
-    assert len(first.made) == 33
+    assert len(first.made) == 41
     assert pipeline.refresh().made == {}
     assert mlflow_runs() == {"pipeline": "", "tuned_hyperparameters": "pipeline", "trial-0": "tuned_hyperparameters",
                              "trained_model": "pipeline", "release_candidate": "pipeline",
