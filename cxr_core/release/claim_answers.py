@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cxr_core.release.document import Cell
-from cxr_core.release.report_sections_common import NOT_AVAILABLE, names_of, rule_pointer, said
+from cxr_core.release.report_sections_common import NOT_AVAILABLE, names_of, number_within, rule_pointer, said
 from cxr_core.release.report_sections_scores import METRICS
 from cxr_core.release.report_sources import Sources
 
@@ -47,7 +47,11 @@ class Item:
 
 def number(name: str, asset: str, pointer: str, unit: str = "", bounds: str = "") -> Ask:
     """A number of a report."""
-    return Ask(name, lambda sources: sources.number(asset, pointer, unit, bounds))
+
+    def answer(sources: Sources) -> Cell:
+        return sources.number(asset, pointer, unit, bounds) if bounds else number_within(sources, asset, pointer, unit)
+
+    return Ask(name, answer)
 
 
 def text(name: str, asset: str, pointer: str) -> Ask:

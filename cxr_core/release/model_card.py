@@ -229,16 +229,8 @@ def _caveats(sources: Sources) -> Section:
 
 
 CARD: tuple[Callable[[Sources], Section], ...] = (
-    _details,
-    _use,
-    _factors,
-    _metrics,
-    _evaluation_data,
-    _training_data,
-    _analyses,
-    _ethics,
-    _caveats,
-)
+    _details, _use, _factors, _metrics, _evaluation_data, _training_data, _analyses, _ethics, _caveats,
+)  # fmt: skip
 
 
 def model_card(sources: Sources) -> Document:

@@ -81,13 +81,21 @@ def paragraph(text: str, **numbers: Cell) -> Block:
 
 def number_within(sources: Sources, asset: str, pointer: str, unit: str = "") -> Number:
     """A number of a report; where what it belongs to is not available as a whole, the reason given for that."""
-    whole = pointer
-    while sources.find(asset, whole) is None and whole.count("/") > 1:
+    whole, number = pointer, sources.number(asset, pointer, unit)
+    if number.value is not None or _reason(sources.find(asset, pointer)):
+        return number
+    while whole.count("/") > 1:
         whole = whole.rpartition("/")[0]
         found = sources.find(asset, whole)
-        if isinstance(found, Mapping) and found.get("reason") and found.get("value") is None:
+        if _reason(found):
             return sources.number(asset, whole, unit)
-    return sources.number(asset, pointer, unit)
+    return number
+
+
+def _reason(found: Any) -> str:
+    """Why an entry of a report has no value; empty where it has one, or gives no reason."""
+    missing = isinstance(found, Mapping) and found.get("value") is None
+    return str(found.get("reason") or "") if missing else ""
 
 
 def why_absent(sources: Sources, asset: str, pointer: str = "") -> str:

@@ -10,6 +10,7 @@ from cxr_core.release.report_sections_common import (
     facts,
     labels_of,
     names_of,
+    number_within,
     paragraph,
     quoted,
     said,
@@ -126,12 +127,10 @@ def operating_points(sources: Sources) -> Section:
     """Thresholds fixed on validation, and what they do on test."""
     blocks: list[Block] = [quoted(sources, _POINTS)]
     names = names_of(sources, _POINTS, "/points")
-    fixed = {
-        str(point.get("name")): number for number, point in enumerate(entries(sources, "operating_points", "/points"))
-    }
+    fixed = {str(point.get("name")): row for row, point in enumerate(entries(sources, "operating_points", "/points"))}
 
     def on_validation(name: str, key: str, unit: str = PERCENT) -> Number:
-        return sources.number("operating_points", f"/points/{fixed.get(name, name)}/{key}", unit)
+        return number_within(sources, "operating_points", f"/points/{fixed.get(name, name)}/{key}", unit)
 
     blocks += [
         as_table(
@@ -145,7 +144,7 @@ def operating_points(sources: Sources) -> Section:
                     on_validation(name, "sensitivity"),
                     on_validation(name, "specificity"),
                     *(
-                        sources.number(_POINTS, f"/points/{token(name)}/pooled/{key}", PERCENT)
+                        number_within(sources, _POINTS, f"/points/{token(name)}/pooled/{key}", PERCENT)
                         for key in ("sensitivity", "specificity", "ppv", "npv")
                     ),
                 ]

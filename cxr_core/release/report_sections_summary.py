@@ -62,8 +62,8 @@ def summary(sources: Sources) -> Section:
                 [
                     said(sources, _GATE, f"/gate/rules/{row}/name").replace("_", " "),
                     said(sources, _GATE, f"/gate/rules/{row}/passed"),
-                    _number_or_none(sources, f"/gate/rules/{row}/value", f"/gate/rules/{row}"),
-                    _number_or_none(sources, f"/gate/rules/{row}/limit"),
+                    _value_or_none(sources, _GATE, f"/gate/rules/{row}"),
+                    _limit_or_none(sources, _GATE, f"/gate/rules/{row}"),
                     said(sources, _GATE, f"/gate/rules/{row}/sentence"),
                 ]
                 for row in range(len(entries(sources, _GATE, "/gate/rules")))
@@ -90,18 +90,25 @@ def _verdict(sources: Sources, asset: str, title: str) -> list[Cell]:
     return [
         title,
         said(sources, asset, "/verdict/passed"),
-        sources.number(asset, "/verdict"),
-        sources.number(asset, "/verdict/limit"),
+        _value_or_none(sources, asset, "/verdict"),
+        _limit_or_none(sources, asset, "/verdict"),
         said(sources, asset, "/verdict/sentence"),
     ]
 
 
-def _number_or_none(sources: Sources, value: str, pointer: str = "") -> Cell:
-    """A number of a rule; ``none`` where the rule says that it has none."""
-    rule, _, name = value.rpartition("/")
-    if value and isinstance(found := sources.find(_GATE, rule), dict) and name in found and found[name] is None:
-        return "none"
-    return sources.number(_GATE, pointer or value)
+def _value_or_none(sources: Sources, asset: str, pointer: str) -> Cell:
+    """What was judged; ``none`` where the judgement says that there is no number, which its sentence explains."""
+    return "none" if _is_null(sources, asset, pointer, "value") else sources.number(asset, pointer)
+
+
+def _limit_or_none(sources: Sources, asset: str, pointer: str) -> Cell:
+    """What it was compared with; ``none`` where it was compared with no single number."""
+    return "none" if _is_null(sources, asset, pointer, "limit") else sources.number(asset, f"{pointer}/limit")
+
+
+def _is_null(sources: Sources, asset: str, pointer: str, name: str) -> bool:
+    judged = sources.find(asset, pointer)
+    return isinstance(judged, dict) and name in judged and judged[name] is None
 
 
 def limits(sources: Sources) -> Section:

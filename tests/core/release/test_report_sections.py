@@ -159,6 +159,20 @@ def test_a_value_that_is_not_available_says_the_reports_own_reason(filled: Fille
     assert "the stratum has 5 films" in set(_texts(_section_only(sources, "subgroups")))
 
 
+def test_a_point_that_was_not_fixed_says_why_in_every_cell(filled: Filled) -> None:
+    store, artefacts = filled
+    gone = {
+        "reason": "2 films of Tuberculosis; 10 or more are needed",
+        "pooled": None,
+        "point": {"label": "Tuberculosis"},
+    }
+    report = {"points": {"tb_sensitivity_90": gone}, "trained_model": artefacts["trained_model"].digest}
+    other = store.write_report("operating_point_report", "operating_point_report.json", report, {})
+    sources = Sources.open(store, {**artefacts, "operating_point_report": other})
+    reasons = [n.reason for n in numbers_of(_section_only(sources, "operating_points")) if n.value is None]
+    assert reasons == [gone["reason"]] * 4
+
+
 def test_no_nan_is_ever_shown(filled: Filled) -> None:
     store, artefacts = filled
     broken = json.dumps(made.reports()["evaluation"])
