@@ -8,9 +8,25 @@ from dataclasses import dataclass
 from cxr_core.release.document import Cell
 from cxr_core.release.report_sections_common import NOT_AVAILABLE, names_of, number_within, rule_pointer, said
 from cxr_core.release.report_sections_scores import METRICS
+from cxr_core.release.report_sections_versions import python_version, version_of
 from cxr_core.release.report_sources import Sources
 
-__all__ = ["Ask", "Item", "count", "digest", "distinct", "measures", "names", "no", "number", "rule", "shared", "text"]
+__all__ = [
+    "Ask",
+    "Item",
+    "count",
+    "digest",
+    "distinct",
+    "measures",
+    "names",
+    "no",
+    "number",
+    "package",
+    "python",
+    "rule",
+    "shared",
+    "text",
+]
 
 Answer = Callable[[Sources], Cell]
 
@@ -77,6 +93,16 @@ def measures(name: str) -> Ask:
 def rule(name: str, rule_name: str) -> Ask:
     """The limit of a rule of the promotion gate."""
     return Ask(name, lambda sources: sources.number("release_candidate", f"{rule_pointer(sources, rule_name)}/limit"))
+
+
+def package(name: str, package_name: str) -> Ask:
+    """Version of a package."""
+    return Ask(name, lambda sources: version_of(sources, package_name))
+
+
+def python(name: str) -> Ask:
+    """Version of Python."""
+    return Ask(name, python_version)
 
 
 def count(name: str, asset: str, where: Mapping[str, str] | None = None) -> Ask:

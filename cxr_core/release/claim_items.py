@@ -6,7 +6,20 @@ Artificial Intelligence 2024;6(4):e240300. The numbers and sections are the chec
 
 from __future__ import annotations
 
-from cxr_core.release.claim_answers import Item, count, digest, distinct, names, no, number, rule, shared, text
+from cxr_core.release.claim_answers import (
+    Item,
+    count,
+    digest,
+    distinct,
+    names,
+    no,
+    number,
+    package,
+    python,
+    rule,
+    shared,
+    text,
+)
 from cxr_core.release.document import PERCENT
 
 __all__ = ["ITEMS_OF_METHODS"]
@@ -120,9 +133,9 @@ ITEMS_OF_METHODS: tuple[Item, ...] = (
         text("outputs", _MODEL, "/labels"),
     )),
     Item(23, "Methods: model", "software", (
-        text("Python", "environment", "/python"),
-        text("PyTorch", "environment", "/packages/torch"),
-        text("timm", "environment", "/packages/timm"),
+        python("Python"),
+        package("PyTorch", "torch"),
+        package("timm", "timm"),
         number("ONNX operator set", _GATE, "/export/opset"),
     )),
     Item(24, "Methods: model", "first values of the parameters", (

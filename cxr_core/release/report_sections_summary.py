@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxr_core.release.document import PERCENT, Block, Cell, Missing, Section
+from cxr_core.release.document import PERCENT, Block, Cell, Fact, Missing, Section
 from cxr_core.release.report_sections_common import (
     as_table,
     categories,
@@ -16,6 +16,7 @@ from cxr_core.release.report_sections_common import (
     token,
     why_absent,
 )
+from cxr_core.release.report_sections_versions import python_version, versions
 from cxr_core.release.report_sources import Sources
 
 __all__ = ["NOT_MEASURED", "VERDICTS", "digests", "limits", "reproduce", "summary"]
@@ -207,17 +208,14 @@ def reproduce(sources: Sources) -> Section:
                 fact(sources, "seed of the training", "trained_model", "/training/training/seed"),
                 fact(sources, "digest of the settings", "settings", "/digest"),
                 fact(sources, "profile", "settings", "/profile"),
-                fact(sources, "Python", "environment", "/python"),
+                Fact("Python", python_version(sources)),
             ]
         ),
         as_table(
             ["package", "version"],
-            [
-                [name, said(sources, "environment", f"/packages/{token(name)}")]
-                for name in names_of(sources, "environment", "/packages")
-            ],
-            "Versions that this report was made with.",
-            why_absent(sources, "environment", "/packages"),
+            list(versions(sources)),
+            "Versions where this report was written.",
+            "no package is named",
         ),
         as_table(
             ["to", "run"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import evidence_store as made
+import numpy as np
 import pytest
 
 from cxr_core.release.document import Document, Missing, Number, Paragraph, Section, Table, numbers_of, pieces
@@ -241,3 +242,15 @@ def test_commands_of_the_report_are_in_the_makefile(filled: Filled) -> None:
     assert len(commands) == 4
     for command in commands:
         assert re.search(rf"^{command.removeprefix('make ')}:", makefile, re.M), command
+
+
+def test_versions_are_those_of_a_stored_environment_else_those_installed(filled: Filled) -> None:
+    store, artefacts = filled
+
+    def shown(sources: Sources) -> dict[str, str]:
+        tables = [b for b in _section(sources, "reproduce").blocks if isinstance(b, Table)]
+        return {str(row[0]): str(row[1]) for b in tables if b.columns == ("package", "version") for row in b.rows}
+
+    assert shown(made.without(store, artefacts))["numpy"] == np.__version__
+    stored = store.write_json("environment", {"python": "3.11.0", "packages": {"numpy": "1.2.3"}})
+    assert shown(Sources.open(store, {**artefacts, "environment": stored})) == {"numpy": "1.2.3"}
