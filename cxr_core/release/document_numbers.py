@@ -12,6 +12,7 @@ NOT_AVAILABLE = "not available: "
 
 _DECIMALS = 3  # of a number without an interval
 _MOST = 4  # decimals, however narrow the interval
+_TWO_DIGITS = 3.55  # below it the first digits of a width round to 35 at most
 _MINUS, _SPACE, _UP_TO = "\u2212", "\u00a0", "\u2013"  # minus sign, space that keeps a unit on its line, en dash
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SMALLEST = 1e-4  # of what is written without a power of ten
@@ -66,7 +67,8 @@ def _is_whole(number: Number) -> bool:
 def _decimals(value: float, ends: tuple[float, float] | None, default: int) -> int:
     width = abs(ends[1] - ends[0]) if ends else 0.0
     if width > 0:
-        return min(max(1 - math.floor(math.log10(width)), 0), _MOST)
+        power = math.floor(math.log10(width))
+        return min(max(int(width / 10**power < _TWO_DIGITS) - power, 0), _MOST)
     if abs(value) >= 1000:
         return 0
     if default == _DECIMALS and _SMALLEST <= abs(value) < 0.1:
