@@ -12,7 +12,7 @@ import pandas as pd
 from cxr_core.evaluation.availability import is_available
 from cxr_core.robustness.shift import Version, embedding_shift
 from cxr_core.robustness.shift_distances import DISTANCES
-from cxr_core.robustness.shift_warning import NULLS, accuracy_loss, association, early_warning
+from cxr_core.robustness.shift_warning import NULLS, accuracy_loss, association, early_warning, severity_association
 from cxr_core.settings_stress import ShiftSettings
 
 __all__ = ["PUBLISHED", "REPORT_FILE", "published_table", "shift_report", "shift_table"]
@@ -36,12 +36,14 @@ def shift_report(
         resamples: of the bootstraps.
 
     Returns:
-        What that returns, and: ``accuracy_loss`` in each of ``conditions``; ``association``, ``early_warning`` (see
+        What that returns, and: ``accuracy_loss`` in each of ``conditions``; ``association``,
+        ``association_of_severity`` and ``early_warning`` (see
         :mod:`cxr_core.robustness.shift_warning`); ``report_table``, rows in the form of report 5.3; ``sentences``.
     """
     report = embedding_shift(clean, versions, groups, settings, drawn)
     losses = accuracy_loss(clean, versions, groups, settings, resamples)
     report["association"] = association(report["conditions"], losses, settings.seed, resamples)
+    report["association_of_severity"] = severity_association(report["conditions"], losses, settings.seed, resamples)
     report["early_warning"] = early_warning(report["conditions"], losses)
     for condition, entry in report["conditions"].items():
         entry["accuracy_loss"] = losses[condition]
@@ -115,7 +117,7 @@ def _sentences(report: Mapping[str, Any]) -> list[str]:
     said = [
         *_of_halves(report),
         *(_of_preset(row) for row in report["report_table"] if is_available(row["frechet"])),
-        *_of_association(report["association"]),
+        *_of_association(report["association"], report["association_of_severity"]),
         *(text for null in NULLS for text in _of_warning(report["early_warning"][null], null)),
     ]
     resolution = report["resolution"]
@@ -155,23 +157,25 @@ def _of_preset(row: Mapping[str, Any]) -> str:
     return f"{row['condition'].capitalize()}: {'; '.join(parts)}."
 
 
-def _of_association(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _of_association(found: Mapping[str, Mapping[str, Any]], severity: Mapping[str, Any]) -> list[str]:
     known = {name: entry for name, entry in found.items() if is_available(entry)}
     if not known:
         return []
     order = sorted(known, key=lambda name: (-known[name]["value"], name))
-    texts = []
-    for name in dict.fromkeys((order[0], order[-1])):
-        entry = known[name]
-        interval = f" ({entry['low']:.2f} to {entry['high']:.2f})" if entry["low"] is not None else ""
-        texts.append(f"{entry['value']:.2f}{interval} for {DISTANCES[name].title}")
+    texts = [f"{_estimate(known[name])} for {DISTANCES[name].title}" for name in dict.fromkeys((order[0], order[-1]))]
     entry = known[order[0]]
-    return [
+    said = (
         f"Over {entry['conditions']} conditions of {entry['corruptions']} corruptions the rank correlation with the "
-        f"accuracy lost goes from {' down to '.join(texts)}."
-        if len(texts) > 1
-        else f"Over {entry['conditions']} conditions the rank correlation with the accuracy lost is {texts[0]}."
-    ]
+        f"accuracy lost is {', down to '.join(texts)}"
+    )
+    if is_available(severity):
+        said += f"; that of the severity alone is {_estimate(severity)}"
+    return [f"{said}."]
+
+
+def _estimate(entry: Mapping[str, Any]) -> str:
+    interval = f" ({entry['low']:.2f} to {entry['high']:.2f})" if entry["low"] is not None else ""
+    return f"{entry['value']:.2f}{interval}"
 
 
 def _of_warning(found: Mapping[str, Mapping[str, Any]], null: str) -> list[str]:

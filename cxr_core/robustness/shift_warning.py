@@ -20,7 +20,15 @@ from cxr_core.robustness.shift_distances import DISTANCES
 from cxr_core.settings_stress import ShiftSettings
 from cxr_core.trust.subgroup_multiplicity import holm
 
-__all__ = ["NULLS", "OUTCOMES", "accuracy_loss", "association", "early_warning", "weighted_spearman"]
+__all__ = [
+    "NULLS",
+    "OUTCOMES",
+    "accuracy_loss",
+    "association",
+    "early_warning",
+    "severity_association",
+    "weighted_spearman",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -122,20 +130,39 @@ def association(
             for condition, entry in conditions.items()
             if condition in losses and is_available(entry["distances"][name]) and is_available(losses[condition])
         ]
-        clusters = [row[2] for row in rows]
-        about = {"conditions": len(rows), "corruptions": len(set(clusters))}
-        if len(set(clusters)) < MIN_GROUPS:
-            found[name] = unavailable(f"{len(set(clusters))} corruptions: an interval needs {MIN_GROUPS}", **about)
-            continue
-        x, y = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-        value = float(weighted_spearman(x, y, np.ones((1, len(rows))))[0])
-        if not np.isfinite(value):
-            found[name] = unavailable("the distance or the accuracy is the same under every condition", **about)
-            continue
-        blocks = [weighted_spearman(x, y, weights) for weights in resample_weights(clusters, seed, resamples)]
-        interval = percentile_interval(np.concatenate(blocks), keep_flat=True)
-        found[name] = available(value, **(interval or {}), **about)
+        found[name] = _correlated(rows, seed, resamples)
     return found
+
+
+def severity_association(
+    conditions: Mapping[str, Mapping[str, Any]], losses: Mapping[str, Mapping[str, Any]], seed: int, resamples: int
+) -> dict[str, Any]:
+    """Rank correlation of the severity alone, 1-5, with the accuracy lost: what a distance has to be better than.
+
+    Args:
+        conditions, losses, seed, resamples: as :func:`association`; presets, which have no severity, are left out.
+    """
+    rows = [
+        (float(entry["severity"]), losses[condition]["value"], entry["corruption"])
+        for condition, entry in conditions.items()
+        if entry["severity"] > 0 and condition in losses and is_available(losses[condition])
+    ]
+    return _correlated(rows, seed, resamples)
+
+
+def _correlated(rows: Sequence[tuple[float, float, str]], seed: int, resamples: int) -> dict[str, Any]:
+    """Rank correlation of the first two values of rows, with an interval over the clusters in the third."""
+    clusters = [row[2] for row in rows]
+    about = {"conditions": len(rows), "corruptions": len(set(clusters))}
+    if len(set(clusters)) < MIN_GROUPS:
+        return unavailable(f"{len(set(clusters))} corruptions: an interval needs {MIN_GROUPS}", **about)
+    x, y = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    value = float(weighted_spearman(x, y, np.ones((1, len(rows))))[0])
+    if not np.isfinite(value):
+        return unavailable("one of the two is the same under every condition", **about)
+    blocks = [weighted_spearman(x, y, weights) for weights in resample_weights(clusters, seed, resamples)]
+    interval = percentile_interval(np.concatenate(blocks), keep_flat=True)
+    return available(value, **(interval or {}), **about)
 
 
 def early_warning(

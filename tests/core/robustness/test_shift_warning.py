@@ -84,6 +84,10 @@ def test_the_association_is_the_rank_correlation_over_conditions_with_corruption
         assert found["value"] == pytest.approx(spearmanr(x, y).statistic, abs=1e-9)
         assert found["low"] < found["value"] < found["high"]
         assert found["corruptions"] == 6
+    graded = [entry for entry in entries if entry["severity"] > 0]
+    plain = spearmanr([e["severity"] for e in graded], [e["accuracy_loss"]["value"] for e in graded]).statistic
+    assert report["association_of_severity"]["value"] == pytest.approx(plain, abs=1e-9)
+    assert any(f"that of the severity alone is {plain:.2f}" in sentence for sentence in report["sentences"])
     one = {name: entry for name, entry in report["conditions"].items() if entry["corruption"] == "blur"}
     losses = {name: entry["accuracy_loss"] for name, entry in one.items()}
     assert association(one, losses, 0, 50)["mmd"]["reason"] == "1 corruptions: an interval needs 5"
