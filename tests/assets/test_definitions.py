@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from cxr_assets.definitions import CROSS_VALIDATION_JOB, PIPELINE_JOB, defs
+from cxr_assets.definitions import CROSS_VALIDATION_JOB, PIPELINE_JOB, ROBUSTNESS_JOB, defs
 from cxr_assets.gates import gate_specs
 from cxr_core.eda.figures import FIGURES
 
@@ -14,6 +14,13 @@ EDA_WITH_FRAMES = {name for name, spec in FIGURES.items() if spec.needs_frames}
 EVIDENCE = {
     "calibrated_model", "operating_points", "operating_point_report", "evaluation", "uncertainty", "shortcut_audit",
     "label_audit", "subgroup_report", "failure_report", "film_detector", "robustness", "gradcam_gallery",
+    "embedding_shift", "mitigation", "faithfulness",
+}  # fmt: skip
+
+WRITTEN_FROM = {
+    *EVIDENCE, "lung_segmentation", "second_model", "trained_model", "tuned_hyperparameters", "image_index",
+    "quarantine", "splits", "eda_class_distribution", "eda_duplicates_found", "eda_edges", "eda_exposure",
+    "eda_image_properties", "eda_quality_table", "eda_samples", "eda_source_by_class",
 }  # fmt: skip
 
 LINEAGE = {
@@ -45,13 +52,37 @@ LINEAGE = {
     "failure_report": {"predictions", "image_index", "splits", "pixel_cache"},
     "film_detector": {"trained_model", "embeddings", "splits", "pixel_cache"},
     "out_of_fold": {"splits", "pixel_cache"},
-    "robustness": {"trained_model", "splits", "pixel_cache"},
+    "robustness_conditions": {"trained_model", "splits", "pixel_cache"},
+    "robustness": {
+        "robustness_conditions",
+        "trained_model",
+        "predictions",
+        "calibrated_model",
+        "splits",
+        "pixel_cache",
+    },
+    "embedding_shift": {"robustness_conditions", "trained_model", "predictions", "embeddings"},
+    "mitigation": {"trained_model", "tuned_hyperparameters", "calibrated_model", "splits", "pixel_cache"},
     "gradcam_gallery": {"trained_model", "predictions", "splits", "pixel_cache"},
+    "lung_segmentation": {"splits", "pixel_cache"},
+    "second_model": {"tuned_hyperparameters", "splits", "pixel_cache"},
+    "faithfulness": {
+        "trained_model",
+        "second_model",
+        "predictions",
+        "calibrated_model",
+        "image_index",
+        "splits",
+        "pixel_cache",
+    },
+    "model_card": WRITTEN_FROM,
+    "evidence_report": {*WRITTEN_FROM, "release_candidate"},
     "release_candidate": {
         "trained_model",
         "predictions",
         "image_index",
         "splits",
+        "model_card",
         *EVIDENCE,
     },
     "bento": {"release_candidate"},
@@ -87,7 +118,8 @@ def test_the_pipeline_leaves_the_hours_of_cross_validation_to_a_job_of_their_own
     def made_by(job: str) -> set[str]:
         return {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.selected_asset_keys}
 
-    assert made_by(PIPELINE_JOB) == LINEAGE.keys() - {"raw_images", "out_of_fold"}
+    assert made_by(PIPELINE_JOB) == LINEAGE.keys() - {"raw_images", "out_of_fold", "robustness_conditions"}
+    assert made_by(ROBUSTNESS_JOB) == {"robustness_conditions"}
     assert made_by(CROSS_VALIDATION_JOB) == {"image_index", "splits", "pixel_cache", "out_of_fold"}
 
 
@@ -111,5 +143,5 @@ def test_what_does_not_stop_the_pipeline_by_itself():
     gated = {spec.key for name in CHECKS for spec in gate_specs(dg.AssetKey(name))}
     assert {key.name for key in checks - gated} == {
         "exposure_share", "calibration", "who_minimum", "coverage", "shortcut", "label_noise", "subgroup_gap",
-        "film_detector",
+        "film_detector", "robustness", "lung_mask_quality", "lung_attention",
     }  # fmt: skip
