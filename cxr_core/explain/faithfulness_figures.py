@@ -127,7 +127,7 @@ def energy_figure(report: Mapping[str, Any]) -> Figure:
     for label, marker in _NULLS.values():
         axes[0, -1].plot([], [], marker, color=GREY, markersize=5, label=label)
     axes[0, -1].plot([], [], "o-", color="black", label="the map")
-    _legend(axes[0, 1], *axes[0, -1].get_legend_handles_labels(), columns=2, height=1.12)
+    _legend(axes[0, 1], axes[0, -1], columns=2, height=1.12)
     return figure
 
 
@@ -163,7 +163,7 @@ def lesion_figure(report: Mapping[str, Any]) -> Figure:
     axes[0, 1].plot([], [], "s", color=GREY, markersize=5, label="chance")
     axes[0, 1].plot([], [], "^", color=GREY, markersize=5, label="random maps")
     axes[0, 1].plot([], [], "o-", color="black", label="the map")
-    _legend(axes[0, 0], *axes[0, 1].get_legend_handles_labels())
+    _legend(axes[0, 0], axes[0, 1])
     return figure
 
 
@@ -189,12 +189,13 @@ def seeds_figure(report: Mapping[str, Any]) -> Figure:
         axis.grid(axis="x", alpha=0.3)
     axes[0, 1].plot([], [], "o-", color=OKABE_ITO[0], label="same film")
     axes[0, 1].plot([], [], "o-", color=GREY, label="different films")
-    _legend(axes[0, 0], *axes[0, 1].get_legend_handles_labels())
+    _legend(axes[0, 0], axes[0, 1])
     return figure
 
 
-def _legend(axis: Axes, handles: Sequence[Any], labels: Sequence[str], columns: int = 3, height: float = 1.0) -> None:
-    """A legend above an axis: inside it, marks would lie behind."""
+def _legend(axis: Axes, drawn: Axes, columns: int = 3, height: float = 1.0) -> None:
+    """A legend above an axis, of what was drawn on another: inside it, marks would lie behind."""
+    handles, labels = drawn.get_legend_handles_labels()
     axis.legend(
         handles, labels, frameon=False, ncols=columns, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, height)
     )
