@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cxr_core.release.document import PERCENT, Block, Heading, Number, Section
+from cxr_core.release.document import PERCENT, Block, Heading, Missing, Number, Section
 from cxr_core.release.report_sections_common import (
     as_table,
     entries,
@@ -22,6 +22,8 @@ from cxr_core.release.report_sources import Sources
 __all__ = ["explanation"]
 
 _GALLERY, _LUNGS, _FAITH = "gradcam_gallery", "lung_segmentation", "faithfulness"
+
+_LESIONS = "regions/lesions"
 
 # What the maps are measured by: title, pointer below a method, its rivals by title, unit.
 _TRIALS: tuple[tuple[str, str, str, str, str, str], ...] = (
@@ -47,9 +49,15 @@ def explanation(sources: Sources) -> Section:
                 [said(sources, _FAITH, f"/methods/{token(method)}/title"), title, *_trial(sources, method, trial)]
                 for method in methods
                 for title, *trial in _TRIALS
+                if not (_LESIONS in trial[0] and _no_lesions(sources, method))
             ],
             "Whether the maps show what the network uses, film by film against maps made without it.",
             why_absent(sources, _FAITH, "/methods"),
+        ),
+        *(
+            Missing(f"lesions: {why}")
+            for why in dict.fromkeys(_no_lesions(sources, method) for method in methods)
+            if why
         ),
         as_table(
             ["method", "class", "deletion, difference", "insertion, difference", "energy in the lungs, difference"],
@@ -140,6 +148,11 @@ def _trial(sources: Sources, method: str, trial: Sequence[str]) -> list[Number]:
     where, own, null, difference, unit = trial
     place = f"/methods/{token(method)}/{where}"
     return [number_within(sources, _FAITH, f"{place}/{key}/overall", unit) for key in (own, null, difference)]
+
+
+def _no_lesions(sources: Sources, method: str) -> str:
+    """Why the maps were not held against lesions; empty where they were."""
+    return str(sources.find(_FAITH, f"/methods/{token(method)}/{_LESIONS}/reason") or "")
 
 
 def _measure(method: str, measure: str) -> str:

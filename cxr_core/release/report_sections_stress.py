@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxr_core.release.document import PERCENT, Block, Number, Section
+from cxr_core.release.document import PERCENT, Block, Cell, Section
 from cxr_core.release.report_sections_common import (
     as_table,
     names_of,
@@ -104,7 +104,7 @@ def shift(sources: Sources) -> Section:
     conditions = [name for name in _PRESETS[1:] if sources.find(_SHIFT, f"/conditions/{name}") is not None]
     blocks: list[Block] = [
         as_table(
-            ["distance", "films", "value", "by exchange, at most", "p after Holm", "between halves of clean films"],
+            ["distance", "set", "value", "by exchange, at most", "p after Holm", "between halves of clean films"],
             [
                 [
                     said(sources, _SHIFT, f"/distances/{name}/title"),
@@ -213,10 +213,10 @@ def mitigation(sources: Sources) -> Section:
     return Section("mitigation", "Mitigation", tuple(blocks))
 
 
-def _p_value(sources: Sources, place: str) -> Number:
-    """The corrected p-value of a distance; where no exchange can test it, why."""
-    tested = sources.find(_SHIFT, f"{place}/holm") is not None
-    return sources.number(_SHIFT, f"{place}/holm" if tested else f"{place}/exchange")
+def _p_value(sources: Sources, place: str) -> Cell:
+    """The corrected p-value of a distance; ``none`` where no exchange can test it, for the reason beside it."""
+    untested = sources.find(_SHIFT, f"{place}/exchange/reason") and sources.find(_SHIFT, f"{place}/holm") is None
+    return "none" if untested else number_within(sources, _SHIFT, f"{place}/holm")
 
 
 def _arm(sources: Sources, name: str) -> dict[str, object]:
