@@ -276,6 +276,7 @@ def test_equal_reports_give_equal_bytes(tmp_path: Path):
         store, artefacts = made_up_store(tmp_path / name)
         order = sorted(artefacts, reverse=name == "two")
         sources = Sources.open(store, {asset: artefacts[asset] for asset in order})
+        assert list(sources.names) == sorted(artefacts)
         found.append(document_files(every_block(sources), sources, "evidence_report"))
     assert found[0] == found[1]
     assert set(found[0]) == {
