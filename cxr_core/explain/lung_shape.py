@@ -35,6 +35,7 @@ _BEYOND = 0.06  # how far a lung may reach beyond the film
 _ASPECT = 0.97  # height over width of both lungs: 0.83 to 1.29 in phantoms, 0.75 to 1.2 in films measured by eye
 _ASPECT_WEIGHT = 0.7  # correlation lost per squared logarithm of the aspect's ratio to that
 _SIZE_WEIGHT = 0.2  # correlation gained per logarithm of the area: the darkest part of a lung alone correlates best
+_TIE = 0.03  # of correlation: pairs that are so close to the best count e times less than it
 _NEIGHBOURHOOD = 0.15  # of the film's side: grey levels are taken relative to it
 _SPREAD_FLOOR = 0.05  # squared standard deviations of the film: keeps flat neighbourhoods from being blown up
 
@@ -88,20 +89,24 @@ def find_place(film: Pixels) -> LungPlace:
     height, width = film.shape
     aspect = np.log(bank.places[:, 3] * height / (2 * bank.places[:, 1] * width * _ASPECT))
     score = correlation + _SIZE_WEIGHT * np.log(pixels / _SIDE**2) - _ASPECT_WEIGHT * aspect**2
-    best = int(score.argmax())
-    midline, half_width, apex, tall = bank.places[best].tolist()
-    return LungPlace(midline, half_width, apex, tall, float(correlation[best]))
+    # The mean of the best ones, not the best alone: of two that are as good the choice would hang on a rounding.
+    share = np.exp((score - score.max()) / _TIE)
+    midline, half_width, apex, tall = (share @ bank.places / share.sum()).tolist()
+    return LungPlace(midline, half_width, apex, tall, float(correlation[score.argmax()]))
 
 
 def drawn_lungs(midline: float, half_width: float, apex: float, height: float, side: int) -> Masks:
     """A pair of drawn lungs on a film of ``side`` x ``side`` pixels, (side, side) bool."""
-    drawn = np.zeros((side, side), np.uint8)
+
+    def left_lung(middle: float) -> Masks:
+        points = np.stack([middle - half_width * outline[:, 0], apex + height * outline[:, 1]], axis=1)
+        drawn = np.zeros((side, side), np.uint8)
+        cv2.fillPoly(drawn, [np.rint((points * side - 0.5) * 16).astype(np.int32)], 1, shift=4)
+        return drawn > 0
+
     outline = np.asarray(_OUTLINE)
-    for sign in (-1, 1):
-        points = np.stack([midline + sign * half_width * outline[:, 0], apex + height * outline[:, 1]], axis=1)
-        fixed = np.rint((points * side - 0.5) * 16).astype(np.int32)
-        cv2.fillPoly(drawn, [fixed], 1, shift=4)
-    return drawn > 0
+    # The other lung is a mirrored one: OpenCV does not fill to the same pixel on both sides.
+    return left_lung(midline) | left_lung(1 - midline)[:, ::-1]
 
 
 def _relative(film: Pixels) -> Floats:

@@ -41,7 +41,13 @@ def _class_activation_maps(model: Classifier, frames: np.ndarray, classes: np.nd
 
 @pytest.mark.parametrize(
     ("backbone", "weights", "layer"),
-    [("tf_efficientnet_lite0", "auto", None), ("test_resnet", "none", None), ("test_efficientnet", "none", "bn2")],
+    [
+        ("tf_efficientnet_lite0", "auto", None),
+        ("tf_efficientnet_lite0", "none", None),
+        ("densenet121", "none", "features.norm5"),  # its in-place ReLU included: TRAPS 15
+        ("test_resnet", "none", None),
+        ("test_efficientnet", "none", "bn2"),
+    ],
 )
 def test_at_the_last_map_before_pooling_gradcam_is_the_class_activation_map(
     frames: np.ndarray, backbone: str, weights: str, layer: str | None
