@@ -221,6 +221,7 @@ def test_foreign_text_stays_text_in_markdown(document: Document):
     assert [line for line in text.splitlines() if line.startswith("# ")] == ["# Evidence &lt;report&gt;"]
     assert "\\# heading \\{braces\\}" in text
     assert "\\- point ---" in text
+    assert "- without text: –\n" in text
 
 
 def test_the_page_asks_for_nothing(document: Document):
