@@ -13,7 +13,9 @@ from cxr_core.release.report_sections_common import (
     fact,
     facts,
     labels_of,
+    named_pointer,
     names_of,
+    number_within,
     paragraph,
     quoted,
     said,
@@ -105,6 +107,7 @@ def _factors(sources: Sources) -> Section:
 
 
 def _metrics(sources: Sources) -> Section:
+    point = named_pointer(sources, "operating_points", "/points", "tb_sensitivity_90")
     given = [title for key, title, _ in METRICS if sources.find(_REPORT, f"/intervals/{key}") is not None]
     blocks: list[Block] = [
         paragraph(
@@ -114,8 +117,9 @@ def _metrics(sources: Sources) -> Section:
             resamples=sources.number(_REPORT, "/intervals/resamples"),
         ),
         paragraph(
-            "Thresholds are fixed on validation films: tuberculosis is flagged from a probability of {threshold}.",
-            threshold=sources.number("operating_points", "/points/0/threshold"),
+            "Thresholds are fixed on validation films: {label} is flagged from a probability of {threshold}.",
+            label=said(sources, "operating_points", f"{point}/label"),
+            threshold=number_within(sources, "operating_points", f"{point}/threshold"),
         ),
         quoted(sources, "operating_point_report"),
     ]

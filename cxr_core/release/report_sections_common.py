@@ -17,6 +17,7 @@ __all__ = [
     "fact",
     "facts",
     "labels_of",
+    "named_pointer",
     "names_of",
     "number_within",
     "paragraph",
@@ -63,12 +64,17 @@ def categories(sources: Sources, asset: str, column: str, where: Mapping[str, st
     return sorted({str(value) for value in table[column].dropna()})
 
 
+def named_pointer(sources: Sources, asset: str, pointer: str, name: str) -> str:
+    """Pointer of the entry with this ``name`` in the list at a pointer; one that points nowhere if there is none."""
+    for row, entry in enumerate(entries(sources, asset, pointer)):
+        if isinstance(entry, Mapping) and entry.get("name") == name:
+            return f"{pointer}/{row}"
+    return f"{pointer}/{token(name)}"
+
+
 def rule_pointer(sources: Sources, name: str) -> str:
     """Where a rule of the promotion gate stands in the package's manifest."""
-    for row, rule in enumerate(entries(sources, "release_candidate", "/gate/rules")):
-        if isinstance(rule, Mapping) and rule.get("name") == name:
-            return f"/gate/rules/{row}"
-    return f"/gate/rules/{name}"
+    return named_pointer(sources, "release_candidate", "/gate/rules", name)
 
 
 def paragraph(text: str, **numbers: Cell) -> Block:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from cxr_core.release.document import PERCENT, Block, Number, Section
 from cxr_core.release.report_sections_common import (
     as_table,
-    entries,
     fact,
     facts,
     labels_of,
+    named_pointer,
     names_of,
     number_within,
     paragraph,
@@ -127,10 +127,10 @@ def operating_points(sources: Sources) -> Section:
     """Thresholds fixed on validation, and what they do on test."""
     blocks: list[Block] = [quoted(sources, _POINTS)]
     names = names_of(sources, _POINTS, "/points")
-    fixed = {str(point.get("name")): row for row, point in enumerate(entries(sources, "operating_points", "/points"))}
 
     def on_validation(name: str, key: str, unit: str = PERCENT) -> Number:
-        return number_within(sources, "operating_points", f"/points/{fixed.get(name, name)}/{key}", unit)
+        place = named_pointer(sources, "operating_points", "/points", name)
+        return number_within(sources, "operating_points", f"{place}/{key}", unit)
 
     blocks += [
         as_table(

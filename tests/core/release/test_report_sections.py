@@ -174,9 +174,8 @@ def test_a_patient_in_two_parts_is_counted_as_a_leak(filled: Filled) -> None:
     leaks = {row[0]: row[1] for block in _section(made.without(*filled), "leaks").blocks
              if isinstance(block, Table) for row in block.rows}  # fmt: skip
     crossing = leaks["patient groups in more than one part"]
-    said = [b for b in _section(made.without(*filled), "splits").blocks if isinstance(b, Paragraph)][0].numbers[
-        "shared"
-    ]
+    sentence = next(b for b in _section(made.without(*filled), "splits").blocks if isinstance(b, Paragraph))
+    said = sentence.numbers["shared"]
     for number in (crossing, said):
         assert isinstance(number, Number)
         assert number.value == 1
