@@ -106,8 +106,8 @@ def _reason(found: Any) -> str:
 
 def why_absent(sources: Sources, asset: str, pointer: str = "") -> str:
     """Why nothing stands at a pointer, as it follows "not available:"."""
-    if sources.digest(asset) is None:
-        return f"no report of {asset} is stored"
+    if not sources.report(asset):
+        return sources.number(asset, pointer or "/").reason  # none is stored, or one of another model
     return (
         f"the report of {asset} says nothing at {pointer}" if pointer else f"the report of {asset} says nothing of it"
     )

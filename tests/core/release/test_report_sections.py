@@ -204,6 +204,15 @@ def test_a_report_that_is_not_there_is_named_where_it_would_stand(filled: Filled
     }
 
 
+def test_a_report_of_another_model_says_so_and_gives_nothing(filled: Filled) -> None:
+    store, artefacts = filled
+    report = {**made.reports()["evaluation"], "trained_model": "0" * 64}
+    other = store.write_report("evaluation", "evaluation.json", report, {})
+    section = _section_only(Sources.open(store, {**artefacts, "evaluation": other}), "metrics")
+    assert all(number.value is None for number in numbers_of(section))
+    assert any("another model" in text for text in _texts(section))
+
+
 def test_a_value_that_is_not_available_says_the_reports_own_reason(filled: Filled) -> None:
     sources = made.without(*filled)
     assert "lesions: these films have no true lesions" in set(_texts(_section_only(sources, "explanation")))
