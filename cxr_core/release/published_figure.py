@@ -16,7 +16,7 @@ class Published:
 
     Attributes:
         key: stable name.
-        section: of the technical report, or ``TRAPS n`` for a count of its reference implementation.
+        section: of the technical report, or ``its code`` for a count of its reference implementation.
         title: what it is.
         value: as printed, shares as 0-1.
         half: half of its last printed digit: what rounding may hide. Counts have 0.

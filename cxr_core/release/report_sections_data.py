@@ -145,7 +145,7 @@ def splits(sources: Sources) -> Section:
 
 
 def leaks(sources: Sources) -> Section:
-    """Copies and patients that would cross parts, labels that contradict each other."""
+    """Copies and patients that would cross parts, labels that contradict each other (TRAPS 3)."""
     found = "eda_duplicates_found"
     blocks: list[Block] = [
         as_table(
@@ -162,7 +162,7 @@ def leaks(sources: Sources) -> Section:
                 ["files of such films", sources.number(_AUDIT, "/contradictions/files")],
             ],
             "What would leak from one part into another. Copies are films whose high-pass thumbnails correlate as "
-            "those of true copies do (TRAPS 3).",
+            "those of true copies do.",
             "nothing was looked for",
         ),
         paragraph(
@@ -177,7 +177,7 @@ def leaks(sources: Sources) -> Section:
 
 
 def labels(sources: Sources) -> Section:
-    """What the label audit estimates, with the recall that a perfect classifier would show on these labels."""
+    """What the label audit estimates, with the recall that a perfect classifier would show on these labels (TRAPS 2)."""
     cells = entries(sources, _AUDIT, "/cells")
     blocks: list[Block] = [
         quoted(sources, _AUDIT),
@@ -195,7 +195,7 @@ def labels(sources: Sources) -> Section:
                 for label in names_of(sources, _AUDIT, "/classes")
             ],
             "Estimated label errors. A perfect classifier scored against such labels would show the recall beside the "
-            "model's (TRAPS 2).",
+            "model's.",
             why_absent(sources, _AUDIT, "/classes"),
         ),
         as_table(

@@ -38,7 +38,7 @@ _TRIALS: tuple[tuple[str, str, str, str, str, str], ...] = (
 
 
 def explanation(sources: Sources) -> Section:
-    """Gallery, lung masks, faithfulness."""
+    """Faithfulness, lung masks, gallery (TRAPS 15)."""
     methods = names_of(sources, _FAITH, "/methods")
     classes = [str(name) for name in entries(sources, _FAITH, "/classes")]
     blocks: list[Block] = [
@@ -138,7 +138,7 @@ def explanation(sources: Sources) -> Section:
             _GALLERY,
             "gallery",
             "Films of each class, right, wrong and least certain, each beside its heat maps",
-            "Heat maps, to look at: they prove nothing (TRAPS 15).",
+            "Heat maps, to look at: they prove nothing.",
         ),
     ]
     return Section("explanation", "Explanation", tuple(blocks))

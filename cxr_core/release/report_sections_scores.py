@@ -124,7 +124,7 @@ def metrics(sources: Sources) -> Section:
 
 
 def operating_points(sources: Sources) -> Section:
-    """Thresholds fixed on validation, and what they do on test."""
+    """Thresholds fixed on validation, and what they do on test (TRAPS 11)."""
     blocks: list[Block] = [quoted(sources, _POINTS)]
     names = names_of(sources, _POINTS, "/points")
 
@@ -150,8 +150,7 @@ def operating_points(sources: Sources) -> Section:
                 ]
                 for name in names
             ],
-            "Operating points: fixed on validation films and stored under a digest before a test film was read "
-            "(TRAPS 11).",
+            "Operating points: fixed on validation films and stored under a digest before a test film was read.",
             why_absent(sources, _POINTS, "/points"),
         ),
         facts([fact(sources, "digest of the thresholds", "operating_points", "/digest")]),

@@ -38,7 +38,7 @@ _SCORES: tuple[tuple[str, str, str], ...] = (
 
 
 def robustness(sources: Sources) -> Section:
-    """The table of report 5.1 with intervals, every corruption over its severities, and the verdict."""
+    """The table of report 5.1 with intervals, every corruption over its severities, and the verdict (TRAPS 10)."""
     there = [name for name in _PRESETS if sources.find(_ROBUST, f"/conditions/{name}") is not None]
     order = _worst_first(sources)
     blocks: list[Block] = [
@@ -64,7 +64,7 @@ def robustness(sources: Sources) -> Section:
             why_absent(sources, _ROBUST, "/conditions"),
         ),
         paragraph(
-            "Accuracy under the severe set less that under the clinical one is {difference} (TRAPS 10).",
+            "Accuracy under the severe set less that under the clinical one is {difference}.",
             difference=sources.number(_ROBUST, "/severe_minus_clinical/accuracy", PERCENT),
         ),
         as_table(

@@ -12,7 +12,7 @@ _MODEL, _SEARCH = "trained_model", "tuned_hyperparameters"
 
 
 def training(sources: Sources) -> Section:
-    """How the model was made, from what its own record says."""
+    """How the model was made, from what its own record says (TRAPS 5)."""
     history, trials = entries(sources, _MODEL, "/training/history"), entries(sources, _SEARCH, "/trials")
     last = max(len(history) - 1, 0)
     blocks: list[Block] = [
@@ -59,7 +59,7 @@ def training(sources: Sources) -> Section:
             why_absent(sources, _MODEL, "/training/training"),
         ),
         paragraph(
-            "The search chose hyperparameters by {metric}, which holds nothing that is itself searched (TRAPS 5); its "
+            "The search chose hyperparameters by {metric}, which holds nothing that is itself searched; its "
             "best trial reached {loss}.",
             metric=fact(sources, "metric", _SEARCH, "/metric").value,
             loss=sources.number(_SEARCH, "/log_loss"),

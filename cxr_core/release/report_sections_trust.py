@@ -22,7 +22,7 @@ _SHORTCUT, _DETECTOR = "shortcut_audit", "film_detector"
 
 
 def shortcut(sources: Sources) -> Section:
-    """What can be told without lungs, and how much of the model's score that is (TRAPS 1)."""
+    """What can be told without lungs, and how much of the model's score that is (TRAPS 1, 4)."""
     views = entries(sources, _SHORTCUT, "/views")
     blocks: list[Block] = [
         quoted(sources, _SHORTCUT),
@@ -75,7 +75,7 @@ def shortcut(sources: Sources) -> Section:
                 ]
                 for row in range(len(entries(sources, _SHORTCUT, "/marks")))
             ],
-            "Marks on the films by class (TRAPS 4).",
+            "Marks on the films by class.",
             why_absent(sources, _SHORTCUT, "/marks"),
         ),
         sources.picture(

@@ -275,6 +275,10 @@ def test_the_gates_decision_is_that_of_the_package(filled: Filled, passed: bool)
     assert f"The promotion gate {'passed' if passed else 'rejected'} this model." in texts
 
 
+def test_no_text_needs_the_projects_own_shorthand(whole: tuple[Document, ...]) -> None:
+    assert not [text for document in whole for text in _texts(document) if "TRAPS" in text]
+
+
 def test_no_sentence_praises(whole: tuple[Document, ...]) -> None:
     praise = r"\b(good|strong|excellent|outstanding|robust|reliable|superior|impressive|perfect|safe)\b"
     for document in whole:
