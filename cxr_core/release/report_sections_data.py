@@ -177,7 +177,7 @@ def leaks(sources: Sources) -> Section:
 
 
 def labels(sources: Sources) -> Section:
-    """What the label audit estimates, with the recall that a perfect classifier would show on these labels (TRAPS 2)."""
+    """What the label audit estimates, with the recall that a perfect classifier would show (TRAPS 2)."""
     cells = entries(sources, _AUDIT, "/cells")
     blocks: list[Block] = [
         quoted(sources, _AUDIT),
