@@ -26,6 +26,7 @@ from cxr_core.release.package import MANIFEST, PackageManifest, load_manifest
 __all__ = ["BuiltBento", "build_bento", "main"]
 
 _SERVICE = "bentoml_service.service:CXR"
+_CARD = "model_card.md"  # of the package: what bentoml shows as the bento's description
 _PYTHON = "3.11"  # of a container built from the bento; requires-python of the project
 _TAG_DIGITS = 12  # of the digest in the tag: 48 bits among the bentos of one version
 
@@ -118,8 +119,10 @@ def _build_once(
             if _holds(Path(there.path) / "src", files):
                 return BuiltBento(tag, there.path, digest)
             bentoml.bentos.delete(tag)  # an interrupted build, or altered since
+        card = context / BUNDLED.name / _CARD
         bento = bentoml.build(
             _SERVICE,
+            description=card.read_text() if card.is_file() else None,
             name=name,
             version=version,
             labels=dict(labels),

@@ -31,6 +31,7 @@ QUICK: dict[str, Any] = {
     "tuning.epochs": 1,
     "tuning.image_side": 32,
     "explain.films_per_class": 1,
+    "lungs.phantom_patients": 5,
     "evaluation.resamples": 100,
     "faithfulness.films": 2,
     "faithfulness.occlusion_films": 1,
@@ -46,6 +47,9 @@ QUICK: dict[str, Any] = {
     "mitigation.conditions": ("severe", "jpeg-3"),
     "mitigation.epochs": 1,
     "mitigation.frozen_stages": 0,
+    "shift.permutations": 199,
+    "shift.halves": 40,
+    "shift.matched_halves": 5,
     "gates.allow_shortcut": True,  # so few films of noise may look like anything
 }
 

@@ -13,7 +13,7 @@ from cxr_assets.outputs import artefact_output, table, versioned
 from cxr_assets.release.registry import register_candidate
 from cxr_assets.resources import SettingsResource, StoreResource, pixel_cache
 from cxr_assets.trained import open_model, predictions_of
-from cxr_core.release.evidence import RECORDS, REPORTS
+from cxr_core.release.evidence import MODEL_CARD, RECORDS, REPORTS
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact, ArtefactStore
 
@@ -34,10 +34,10 @@ _EVIDENCE = tuple(dict.fromkeys((*REPORTS, *RECORDS)))
     group_name=_GROUP,
     ins={name: dg.AssetIn(name) for name in _EVIDENCE},
     kinds={"onnx", "mlflow"},
-    **versioned(4, _SETTINGS, *_CANDIDATE),
+    **versioned(5, _SETTINGS, *_CANDIDATE),
     description="Model package: weights, ONNX, preprocessing digest, labels, metrics, data digests, and what the "
-    "promotion gate decided; optional parts: calibration, operating points, prediction sets, film detector, heat maps, "
-    "8-bit arithmetic. Registered in MLflow as passed or rejected.",
+    "promotion gate decided, and the model card; optional parts: calibration, operating points, prediction sets, film "
+    "detector, heat maps, 8-bit arithmetic. Registered in MLflow as passed or rejected.",
 )
 def release_candidate(
     context: dg.AssetExecutionContext,
@@ -109,6 +109,8 @@ def release_candidate(
         **evidence,
     }  # fmt: skip
     data = {name: artefact.digest for name, artefact in inputs.items()}
+    written = shelf.local_tree(evidence["model_card"])
+    card = {name: (written / name).read_bytes() for name in MODEL_CARD}
 
     def fill(folder: Path) -> None:
         write_package(
@@ -126,6 +128,7 @@ def release_candidate(
             weights_bytes=saved.weights,
             export={"opset": exported.opset, "max_abs_difference": exported.max_abs_difference, **parts.export},
             parts=parts.files,
+            documents=card,
         )
 
     package = shelf.write_tree("release_candidate", fill)

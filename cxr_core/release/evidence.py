@@ -9,7 +9,7 @@ from typing import Any
 from cxr_core.release.facts import Evidence
 from cxr_core.store import Artefact, ArtefactStore
 
-__all__ = ["RECORDS", "REPORTS", "SAYS", "gather_evidence", "gather_verdicts"]
+__all__ = ["MODEL_CARD", "RECORDS", "REPORTS", "SAYS", "gather_evidence", "gather_verdicts"]
 
 SAYS = "trained_model"  # key under which a report names the digest of the model that it was made from
 
@@ -31,6 +31,9 @@ REPORTS: Mapping[str, str] = {
     "subgroup_report": "subgroup_report.json",
     "uncertainty": "uncertainty.json",
 }
+
+# Files of the model card that the package carries for its readers.
+MODEL_CARD: tuple[str, ...] = ("model_card.html", "model_card.md")
 
 # Artefacts that hold what travels with the model: its temperature, thresholds, quantiles, film detector.
 RECORDS: tuple[str, ...] = ("calibrated_model", "operating_points", "uncertainty", "film_detector")

@@ -65,6 +65,7 @@ def write_package(
     weights_bytes: bytes,
     export: Mapping[str, Any],
     parts: Mapping[str, Mapping[str, bytes]] | None = None,
+    documents: Mapping[str, bytes] | None = None,
 ) -> PackageManifest:
     """Write a package; equal arguments give equal bytes.
 
@@ -73,6 +74,7 @@ def write_package(
         onnx_bytes: input ``input`` float32 (n, 3, size, size), output ``logits`` float32 (n, number of labels).
         weights_bytes: ``torch.save`` of the state dict.
         parts: optional parts by name, each as its files: name to content; the part's own file is among them.
+        documents: for readers, name to content, such as the model card; nothing that answers reads them.
         (others): see :class:`PackageManifest`.
 
     Raises:
@@ -85,6 +87,9 @@ def write_package(
         raise CxrError(f"{folder} holds a model package already: write the new one into an empty folder.")
     contents = {ONNX: onnx_bytes, WEIGHTS: weights_bytes, REFERENCE: _reference_png(preprocessing)}
     part_files = _add_parts(contents, parts or {})
+    if taken := set(documents or {}) & set(contents):
+        raise CxrError(f"Model package: the document {min(taken)} has the name of a file that is there already.")
+    contents.update(documents or {})
     try:
         manifest = PackageManifest(
             format=FORMAT,

@@ -25,7 +25,7 @@ def write_tiny_package() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory, write_tiny_package: Callable[..., Any]) -> Path:
     folder = tmp_path_factory.mktemp("package") / "model"
-    write_tiny_package(folder)
+    write_tiny_package(folder, documents={"model_card.md": b"# What the model is for\n"})
     return folder
 
 

@@ -29,6 +29,7 @@ def test_a_bento_holds_the_model_and_its_code(bento: dict[str, str], package: Pa
     assert (source / "bentoml_service/service.py").is_file()
     assert (source / "cxr_core/release/predictor.py").is_file()
     assert not (source / "cxr_core/training").exists()
+    assert (Path(bento["path"]) / "README.md").read_text() == "# What the model is for\n"  # bentoml shows the card
     assert bento["tag"] == f"cxr:1.0.0-{bento['digest'][:12]}"
     requirements = (Path(bento["path"]) / "env/python/requirements.txt").read_text().splitlines()
     assert any(line.startswith("onnxruntime==") for line in requirements)

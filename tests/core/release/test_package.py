@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_package import LABELS, PREPROCESSING, write_tiny_package
 
-from cxr_core.digests import digest_file, digest_tree
+from cxr_core.digests import digest_bytes, digest_file, digest_tree
 from cxr_core.errors import CxrError
 from cxr_core.release.package import MANIFEST, ONNX, REFERENCE, WEIGHTS, load_manifest
 
@@ -38,6 +38,18 @@ def test_a_package_from_before_the_newer_rules_is_what_it_was(tmp_path: Path) ->
     assert loaded.decision.passed
     assert loaded.decision.champion == ""
     assert loaded.decision.rules[0].needed
+
+
+def test_documents_for_readers_travel_under_their_digests_and_never_in_place_of_a_file(tmp_path: Path) -> None:
+    manifest = write_tiny_package(tmp_path / "a", documents={"model_card.md": b"# Card"})
+    assert (tmp_path / "a/model_card.md").read_bytes() == b"# Card"
+    assert manifest.files["model_card.md"] == digest_bytes(b"# Card")
+    (tmp_path / "a/model_card.md").write_bytes(b"# Another")
+    with pytest.raises(CxrError, match="model_card.md"):
+        load_manifest(tmp_path / "a")
+    with pytest.raises(CxrError, match="document model.onnx has the name of a file"):
+        write_tiny_package(tmp_path / "b", documents={"model.onnx": b"x"})
+    assert not (tmp_path / "b").exists()
 
 
 def test_two_packages_of_one_model_are_known_as_such(tmp_path: Path) -> None:
