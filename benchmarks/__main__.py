@@ -12,7 +12,7 @@ from benchmarks.harness import Benchmark
 from cxr_core.store import write_atomically
 
 NAMES = ("input_pipeline", "one_pass", "memory", "trainer", "pruning", "bootstrap", "evaluation_cost", "gradcam",
-         "service_throughput", "service_overload", "service_start")  # fmt: skip
+         "robustness_sweep", "service_throughput", "service_overload", "service_start")  # fmt: skip
 
 _LATEST = Path(__file__).parent / "latest.json"
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from cxr_core.dataset.phantom import PhantomSpec, iter_films
+from cxr_core.imaging.preprocess import Preprocessing
 
-__all__ = ["REPORT_SIZE", "write_films", "write_small_films"]
+__all__ = ["REPORT_SIZE", "phantom_frames", "write_films", "write_small_films"]
 
 REPORT_SIZE = (1342, 1215)  # width, height: mean of report 2.3
 # Public chest films of this size are colour JPEG files that hold grey, of .14 to .24 bytes a pixel (the middle half of
@@ -33,6 +35,15 @@ def write_films(folder: Path, count: int) -> list[Path]:
         cv2.imwrite(str(path), cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         paths.append(path)
     return paths
+
+
+def phantom_frames(count: int, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Canonical frames of ``count`` phantom films, (count, side, side) uint8."""
+    spec = PhantomSpec(
+        patients_per_class=-(-count // 3), films_per_patient=(1, 1), exact_duplicates=0, near_duplicates=0
+    )
+    films = (film for _, (_, film) in zip(range(count), iter_films(spec), strict=False))
+    return np.stack([preprocessing.frame(film.pixels) for film in films])
 
 
 def write_small_films(root: Path, labels: tuple[str, ...], count: int) -> None:

@@ -1,8 +1,7 @@
 """The sweep: every test film under every condition, through the model once, from the frames of the pixel cache.
 
 A condition is a corruption at one of its severities ("gamma-3") or a preset of report 5.1. The conditions of one
-partition make one long row of frames, corrupted as they are taken, so that one pass of the model serves them all and
-the next batch is corrupted while the network works on this one.
+partition make one long row of frames, corrupted as they are taken, so that one pass of the model serves them all.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import pandas as pd
 from cxr_core.dataset.frames import Frames, LabelledFrames
 from cxr_core.errors import CxrError
 from cxr_core.progress import Log
-from cxr_core.robustness.ahead import AheadFrames
 from cxr_core.robustness.corruptions import CORRUPTIONS, SEVERITIES, Preset, condition, corrupt, presets
 from cxr_core.settings_sections import RobustnessSettings
 
@@ -136,8 +134,7 @@ def sweep(
     if len(groups) != n:
         raise CxrError(f"{n} films and {len(groups)} groups do not match: pass one group a film.")
     frames = ConditionFrames(films.frames, films.keys, [one.preset for one in conditions], seed)
-    with AheadFrames(frames) as ahead:
-        embeddings = embed_frames(model, ahead, preprocessing, log=log)
+    embeddings = embed_frames(model, frames, preprocessing, log=log)
     logits = classify_embeddings(model, embeddings)
     return pd.DataFrame(
         {

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from pipeline_fixtures import QUICK
 
 from cxr_assets.resources import ArtefactIOManager, SettingsResource, StoreResource
@@ -107,15 +107,14 @@ def test_two_partitions_are_swept_in_runs_of_their_own_without_decoding_and_then
         shown.append(len(batch))
         return embed(self, batch)
 
-    decoded: list[int] = []
-    imdecode = cv2.imdecode
+    decoded: list[Any] = []
 
-    def noting(data: Any, *how: Any) -> Any:
-        decoded.append(len(data))
-        return imdecode(data, *how)
+    def noting(file: Any, *_: Any, **__: Any) -> None:
+        decoded.append(file)
+        raise OSError("no film is decoded here")
 
     monkeypatch.setattr(Classifier, "embed", counting)
-    monkeypatch.setattr(cv2, "imdecode", noting)
+    monkeypatch.setattr(Image, "open", noting)
     shutil.rmtree(site.raw)  # what is not there cannot be read again
     n = len(site.test)
     for partition, conditions in {"gamma": 5, "clinical": 1}.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,7 +14,6 @@ from cxr_core.evaluation.metrics import logits_of
 from cxr_core.evaluation.predict import embed_frames, predict_logits
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier, build_classifier
-from cxr_core.robustness.ahead import AheadFrames
 from cxr_core.robustness.corruptions import CORRUPTIONS, CorruptedFrames, corrupt
 from cxr_core.robustness.sweep import PARTITIONS, ConditionFrames, conditions_in, sweep
 from cxr_core.settings_sections import ModelSettings, RobustnessSettings
@@ -27,10 +24,10 @@ SETTINGS = RobustnessSettings()
 
 
 class Counting:
-    """Frames that count how often each is taken, and by which thread."""
+    """Frames that count how often each is taken."""
 
     def __init__(self, array: npt.NDArray[np.uint8]) -> None:
-        self.array, self.taken, self.threads = array, np.zeros(len(array), int), set[str]()
+        self.array, self.taken = array, np.zeros(len(array), int)
         self.side = array.shape[1]
 
     def __len__(self) -> int:
@@ -38,7 +35,6 @@ class Counting:
 
     def take(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
         np.add.at(self.taken, rows, 1)
-        self.threads.add(threading.current_thread().name)
         return self.array[rows]
 
 
@@ -120,28 +116,6 @@ def test_rows_of_several_conditions_are_taken_in_one_batch_in_any_order(frames: 
     for frame, row in zip(found, rows.tolist(), strict=True):
         place, film = divmod(row, 9)
         assert np.array_equal(frame, corrupt(frames.array[[film]], [keys[film]], presets[place], 5)[0])
-
-
-def test_frames_ahead_are_the_same_frames_and_made_by_another_thread(frames: Counting) -> None:
-    with AheadFrames(frames) as ahead:
-        assert (len(ahead), ahead.side) == (9, SIDE)
-        for rows in (np.arange(4), np.arange(4, 8), np.array([8]), np.array([2, 0]), np.arange(0)):
-            assert np.array_equal(ahead.take(rows), frames.array[rows])
-    assert any(name.startswith("frames-ahead") for name in frames.threads)
-    assert not any(thread.name.startswith("frames-ahead") for thread in threading.enumerate())
-
-
-def test_an_error_in_the_thread_reaches_whoever_asks_for_those_rows(frames: Counting) -> None:
-    class Broken(Counting):
-        def take(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
-            if (rows >= 4).any():
-                raise CxrError("Frame 4 is gone.")
-            return super().take(rows)
-
-    with AheadFrames(Broken(frames.array)) as ahead:
-        ahead.take(np.arange(4))
-        with pytest.raises(CxrError, match="Frame 4"):
-            ahead.take(np.arange(4, 8))
 
 
 def test_no_films_and_missing_groups_are_refused(model: Classifier, frames: Counting) -> None:
