@@ -208,6 +208,7 @@ def mitigation(sources: Sources) -> Section:
             for name in arms
             if "verdicts" in _arm(sources, name)
         ),
+        quoted(sources, _MITIGATION, "/abstention/verdict/sentence"),
         sources.picture(_MITIGATION, "gains", "Gain of each measure under each condition", "Gains."),
     ]
     return Section("mitigation", "Mitigation", tuple(blocks))

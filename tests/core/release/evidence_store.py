@@ -209,7 +209,10 @@ def _stress(n: _Numbers) -> dict[str, dict[str, Any]]:
         },
         "mitigation": {
             "conclusion": "Not told: test-time augmentation.", "arms": {"plain": {"title": "as it is"}, "tta": arm},
-            "abstention": {"threshold": 0.7, "mean": n.entries("gained", "coverage")},
+            "abstention": {
+                "threshold": 0.7, "mean": n.entries("gained", "coverage"),
+                "verdict": {"sentence": "Abstention is worth it."},
+            },
         },
         "lung_segmentation": {
             "verdict": _verdict(True, "Lung masks reach a median Dice of 0.9.", n),
