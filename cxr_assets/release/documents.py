@@ -8,7 +8,7 @@ from cxr_assets.outputs import artefact_output, versioned
 from cxr_assets.resources import SettingsResource, StoreResource
 from cxr_core.release.document import Document
 from cxr_core.release.document_files import counted
-from cxr_core.release.documents import DOCUMENTS, DocumentKind, make_document
+from cxr_core.release.documents import DOCUMENTS, SETTINGS, DocumentKind, make_document, record_settings
 from cxr_core.release.report_markdown import markdown
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
@@ -33,13 +33,14 @@ def _document_asset(kind: DocumentKind, description: str) -> dg.AssetsDefinition
     def build(
         context: dg.AssetExecutionContext, settings: SettingsResource, store: StoreResource, **inputs: Artefact
     ) -> dg.Output[Artefact]:
-        artefact, document = make_document(kind, store.open(), inputs)
+        now, shelf = settings.load(), store.open()
+        artefact, document = make_document(kind, shelf, {**inputs, SETTINGS: record_settings(shelf, now)})
         found = counted(document)
         context.log.info(
             f"{kind.name}: {found['sections']} sections, {found['figures']} figures, {found['numbers_available']} "
             f"numbers, {found['numbers_not_available']} not available"
         )
-        return artefact_output(artefact, settings.load(), (), preview=_preview(document), **_shown(found, artefact))
+        return artefact_output(artefact, now, (), preview=_preview(document), **_shown(found, artefact))
 
     return build
 

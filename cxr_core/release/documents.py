@@ -10,9 +10,11 @@ from cxr_core.release.document import Document
 from cxr_core.release.document_files import document_files, evidence_document
 from cxr_core.release.evidence import REPORTS
 from cxr_core.release.report_sources import Sources
+from cxr_core.settings import Settings
+from cxr_core.settings_sections import Section
 from cxr_core.store import Artefact, ArtefactStore
 
-__all__ = ["DOCUMENTS", "DocumentKind", "make_document"]
+__all__ = ["DOCUMENTS", "SETTINGS", "DocumentKind", "make_document", "record_settings"]
 
 # What describes the films.
 _DATA: tuple[str, ...] = (
@@ -37,6 +39,9 @@ _MODEL: tuple[str, ...] = (
 )
 # Reports that no rule of the promotion gate needs.
 _BESIDE: tuple[str, ...] = ("lung_segmentation", "second_model")
+
+
+SETTINGS = "settings"  # name under which the settings of the pipeline stand beside a document's inputs
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,16 @@ DOCUMENTS: Mapping[str, DocumentKind] = {
     "model_card": DocumentKind("model_card", _EVIDENCE, _card),
     "evidence_report": DocumentKind("evidence_report", tuple(sorted({*_EVIDENCE, "release_candidate"})), _report),
 }
+
+
+def record_settings(store: ArtefactStore, settings: Settings) -> Artefact:
+    """Keep what a document says of the settings: the profile, and the digest of all sections but the service's own."""
+    own = {name for name, field in Settings.model_fields.items() if isinstance(field.default, Section)} - {"service"}
+    record = store.write_json(
+        SETTINGS, {"profile": settings.profile, "digest": settings.section_digest("labels", *sorted(own))}
+    )
+    store.set_ref(SETTINGS, record)
+    return record
 
 
 def make_document(

@@ -32,13 +32,14 @@ def report(to: Path | None, card: bool) -> None:
     It is one HTML file that needs no network, the same as Markdown with its figures, and each number's source as JSON.
     Where the stored reports are newer, or the promotion gate rejected the model, it is written anew from them.
     """
-    from cxr_core.release.documents import DOCUMENTS
+    from cxr_core.release.documents import DOCUMENTS, SETTINGS
     from cxr_core.settings import load_settings
     from cxr_core.store import ArtefactStore
 
     kind = DOCUMENTS["model_card" if card else "evidence_report"]
     store = ArtefactStore(load_settings().store)
-    found = {name: artefact for name in kind.inputs if (artefact := store.find_ref(name)) is not None}
+    names = (*kind.inputs, SETTINGS)
+    found = {name: artefact for name in names if (artefact := store.find_ref(name)) is not None}
     if _MODEL not in found:
         raise CxrError(f"There is no {_MODEL} in {store.root}: run `make run` first.")
     artefact, why = _current(kind, store, found)

@@ -88,6 +88,9 @@ def test_the_command_hands_out_the_report_and_writes_it_anew_when_it_is_old(
         return done.output
 
     assert "anew" not in ask("--to", str(tmp_path / "out"))
+    settings = site.store.read_json(site.store.get_ref("settings"))
+    assert settings["profile"] in (tmp_path / "out/evidence_report.md").read_text()
+    assert settings["digest"][:12] in (tmp_path / "out/evidence_report.md").read_text()
     folder = site.store.local_tree(site.store.get_ref("evidence_report"))
     handed = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert handed == {path.name: path.read_bytes() for path in folder.iterdir()}
