@@ -60,8 +60,8 @@ def conclusion(verdicts: Mapping[str, Mapping[str, Any]], titles: Mapping[str, s
     parts = []
     for outcome, said in OUTCOMES.items():
         named = [titles[name] for name, verdict in verdicts.items() if verdict["outcome"] == outcome]
-        parts += [f"{_capital(said)}: {', '.join(named)}."] if named else []
-    return " ".join(["By the mean accuracy over the corrupted conditions.", *parts])
+        parts += [f"{said}: {', '.join(named)}"] if named else []
+    return f"Judged by mean accuracy over the corrupted conditions, {'; '.join(parts)}."
 
 
 def _adjusted(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

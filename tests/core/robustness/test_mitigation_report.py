@@ -22,8 +22,7 @@ from cxr_core.robustness.mitigation_arms import CORRUPTED, PLAIN, TEST_TIME, TWI
 from cxr_core.robustness.mitigation_conditions import Trial, drawn_kinds, trials_of
 from cxr_core.robustness.mitigation_figures import abstention_figure, gains_figure
 from cxr_core.robustness.mitigation_verdict import conclusion, judged
-from cxr_core.settings_sections import RobustnessSettings
-from cxr_core.settings_stress import MitigationSettings
+from cxr_core.settings_stress import MitigationSettings, RobustnessSettings
 
 Floats = npt.NDArray[np.float64]
 NAMES = ("Normal", "Pneumonia", "Tuberculosis")
@@ -130,8 +129,8 @@ def test_what_helps_is_worth_it_what_changes_nothing_is_not_told_and_what_costs_
         name: arm["verdicts"]["accuracy"]["outcome"] for name, arm in report["arms"].items() if "verdicts" in arm
     }
     assert outcomes == {TEST_TIME: "worth_it", TWIN: "not_told", CORRUPTED: "harms"}
-    assert "Worth it: copies" in report["conclusion"]
-    assert "Harms: with corruptions." in report["conclusion"]
+    assert "worth it: copies" in report["conclusion"]
+    assert "harms: with corruptions." in report["conclusion"]
     assert report["arms"][TWIN]["mean"]["corrupted"]["log_loss"] == {
         "value": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0
     }  # fmt: skip
