@@ -119,7 +119,7 @@ def faithfulness(
 
 @dg.asset_check(
     asset="faithfulness",
-    description="The maps look at the lungs no less than a map does that is the same everywhere (TRAPS 1, 15).",
+    description="The maps look at the lungs no less than a map of the centre does (TRAPS 1, 15).",
 )
 def lung_attention(store: StoreResource) -> dg.AssetCheckResult:
     """The verdict of the trial of the maps."""

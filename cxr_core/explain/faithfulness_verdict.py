@@ -10,16 +10,17 @@ from cxr_core.explain.map_similarity import TITLES
 
 __all__ = ["lung_attention", "sentences"]
 
-_LIMIT = 0.0  # energy in the lungs above that of a map which is the same everywhere
+_LIMIT = 0.0  # energy in the lungs above that of the centre map
 
 
 def lung_attention(report: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the maps look outside the lungs more than a map that knows nothing.
 
-    The rule: the share of the maps' energy that lies in the lungs, less the lungs' share of the frame (the energy there
-    of a map that is the same everywhere), film by film; it fails where the upper end of the interval of its mean is
-    below 0. Without an interval, of too few patients, the mean itself decides. Grad-CAM of the predicted class decides,
-    over all classes; classes for which the rule alone would fail are named.
+    The rule: the share of the maps' energy that lies in the lungs, less that of a Gaussian at the centre of the frame,
+    film by film; it fails where the upper end of the interval of its mean is below 0. Without an interval, of too few
+    patients, the mean itself decides. A map that is the same everywhere would be no rival: coarse maps of a network
+    that reads nothing but a marker in a corner have more energy in the lungs than that, as their cells reach in.
+    Grad-CAM of the predicted class decides, over all classes; classes for which the rule alone would fail are named.
 
     Returns:
         ``passed``, ``sentence``, ``value``, ``low``, ``high``, ``limit``, ``flagged`` (classes), ``method``. Not passed
@@ -28,19 +29,19 @@ def lung_attention(report: Mapping[str, Any]) -> dict[str, Any]:
     method = next(iter(report["methods"]))
     title = report["methods"][method]["title"]
     lungs = report["methods"][method]["regions"]["lungs"]
-    found = lungs["against_uniform"]["overall"]
-    base = {"limit": _LIMIT, "method": method, "rule": "upper end of the difference below 0 fails"}
+    found = lungs["against_centre"]["overall"]
+    base = {"limit": _LIMIT, "method": method, "null": "centre", "rule": "upper end of the difference below 0 fails"}
     if not is_available(found):
         sentence = f"Whether {title} looks at the lungs was not measured: {found['reason']}."
         return {"passed": False, "sentence": sentence, "value": None, "low": None, "high": None, "flagged": [], **base}
-    flagged = [name for name, entry in lungs["against_uniform"]["per_class"].items() if _outside(entry)]
+    flagged = [name for name, entry in lungs["against_centre"]["per_class"].items() if _outside(entry)]
     passed = not _outside(found)
-    energy, uniform = lungs["energy"]["overall"]["value"], lungs["uniform"]["overall"]["value"]
+    energy, centre, area = (lungs[name]["overall"]["value"] for name in ("energy", "centre", "uniform"))
     judgement = "not surely less than" if passed else "surely less than"
     sentence = (
-        f"{title} has {energy:.0%} of its energy in the lungs, which are {uniform:.0%} of the frame: a difference of "
-        f"{found['value']:+.3f}{_interval(found, '+.3f')} over {found['films']} films, {judgement} a map that is the "
-        "same everywhere."
+        f"{title} has {energy:.0%} of its energy in the lungs, which are {area:.0%} of the frame, a map of the centre "
+        f"{centre:.0%}: a difference of {found['value']:+.3f}{_interval(found, '+.3f')} over {found['films']} films, "
+        f"{judgement} 0."
     )
     if flagged:
         sentence += f" It looks outside them in films of {', '.join(flagged)}."
