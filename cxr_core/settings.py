@@ -25,20 +25,25 @@ from cxr_core.settings_sections import (
     AugmentationSettings,
     CrossValidationSettings,
     DuplicateSettings,
-    ExplainSettings,
     GateSettings,
     LossSettings,
     ModelSettings,
     PreprocessingSettings,
     QualitySettings,
     ReleaseSettings,
-    RobustnessSettings,
     SplitSettings,
     TrainingSettings,
     TuningSettings,
 )
 from cxr_core.settings_service import ServiceSettings
-from cxr_core.settings_stress import FaithfulnessSettings, LungSettings, MitigationSettings, ShiftSettings
+from cxr_core.settings_stress import (
+    ExplainSettings,
+    FaithfulnessSettings,
+    LungSettings,
+    MitigationSettings,
+    RobustnessSettings,
+    ShiftSettings,
+)
 from cxr_core.settings_trust import (
     CalibrationSettings,
     EvaluationSettings,

@@ -10,14 +10,12 @@ __all__ = [
     "AugmentationSettings",
     "CrossValidationSettings",
     "DuplicateSettings",
-    "ExplainSettings",
     "GateSettings",
     "LossSettings",
     "ModelSettings",
     "PreprocessingSettings",
     "QualitySettings",
     "ReleaseSettings",
-    "RobustnessSettings",
     "Section",
     "SplitSettings",
     "TrainingSettings",
@@ -233,43 +231,6 @@ class CrossValidationSettings(Section):
         {}, description="sources that are also scored together, name to sources; as JSON in the environment"
     )
     seed: int = Field(42, description="report 8.2")
-
-
-class RobustnessSettings(Section):
-    """Report 5.1. The clinical preset is the report's; the severe one, which it does not print, doubles it."""
-
-    clinical_brightness: float = Field(0.2, description="+-20 %; report 5.1")
-    clinical_contrast: float = Field(0.2, description="+-20 %; report 5.1")
-    clinical_blur_kernel: int = Field(3, description="pixels; report 5.1")
-    clinical_noise_sigma: float = Field(0.02, description="share of full range; report 5.1")
-    clinical_downscale: float = Field(0.75, description="report 5.1")
-    severe_brightness: float = Field(0.4, description="twice the clinical value")
-    severe_contrast: float = Field(0.4, description="twice the clinical value")
-    severe_blur_kernel: int = Field(5, description="next kernel above the clinical one")
-    severe_noise_sigma: float = Field(0.04, description="twice the clinical value")
-    severe_downscale: float = Field(1.0, description="none: the report's severe set leaves it out (TRAPS 10)")
-    max_accuracy_loss: float = Field(
-        0.04, ge=0, le=1, description="under the clinical preset, share; report 5.1: less than 4 % drop"
-    )
-    seed: int = Field(42, description="report 8.2")
-
-
-class ExplainSettings(Section):
-    """Explanation maps and their gallery (report 6.1)."""
-
-    films_per_class: int = Field(3, ge=1, description="of each class and outcome in the gallery; fits one page")
-    alpha: float = Field(
-        0.4, gt=0, le=1, description="opacity of the heat map over the film; pytorch-grad-cam's 0.5 less a fifth"
-    )
-    occlusion_window: float = Field(
-        0.25, gt=0, le=1, description="side of the covering square, share of the frame's; Zeiler and Fergus 2014"
-    )
-    occlusion_stride: float = Field(
-        0.125, gt=0, le=1, description="step of the square, share of the frame's side; half a window: 49 squares a film"
-    )
-    occlusion_fill: Literal["mean", "blur"] = Field(
-        "mean", description="what the square shows: the film's mean grey (Zeiler and Fergus 2014) or its blur"
-    )
 
 
 class GateSettings(Section):

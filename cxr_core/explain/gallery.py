@@ -15,7 +15,7 @@ from cxr_core.explain.lungs import lung_masks
 from cxr_core.explain.methods import METHODS, explain
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier
-from cxr_core.settings_sections import ExplainSettings
+from cxr_core.settings_stress import ExplainSettings
 
 __all__ = ["OUTCOMES", "Gallery", "gradcam_gallery", "select_films"]
 

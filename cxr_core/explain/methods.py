@@ -13,7 +13,7 @@ from cxr_core.explain.gradcam import gradcam
 from cxr_core.explain.occlusion import occlusion
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier
-from cxr_core.settings_sections import ExplainSettings
+from cxr_core.settings_stress import ExplainSettings
 
 __all__ = ["METHODS", "Method", "explain"]
 

@@ -18,7 +18,7 @@ import torch
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier
 from cxr_core.robustness.corruptions import film_box
-from cxr_core.settings_sections import ExplainSettings
+from cxr_core.settings_stress import ExplainSettings
 
 __all__ = ["occlusion", "window_starts"]
 

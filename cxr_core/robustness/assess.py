@@ -20,7 +20,7 @@ from cxr_core.robustness.degradation import corruption_errors, mean_corruption_e
 from cxr_core.robustness.degradation_scores import SCORES, ScoredConditions, score_conditions
 from cxr_core.robustness.degradation_verdict import confidence_flags, confidence_report, robustness_verdict
 from cxr_core.robustness.sweep import PARTITIONS, PRESETS, Condition, conditions_in
-from cxr_core.settings_sections import RobustnessSettings
+from cxr_core.settings_stress import RobustnessSettings
 
 __all__ = ["CONFIDENCE_BINS", "REPORT_FILE", "SOURCE_SCORES", "assess", "conditions_table"]
 

@@ -24,7 +24,7 @@ from cxr_core.robustness.corruption_entry import SEVERITIES, Corruption
 from cxr_core.robustness.corruption_geometry import GEOMETRY
 from cxr_core.robustness.corruption_grey import GREY
 from cxr_core.robustness.corruption_noise import NOISE
-from cxr_core.settings_sections import RobustnessSettings
+from cxr_core.settings_stress import RobustnessSettings
 
 __all__ = [
     "CLEAN",

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from cxr_core.errors import CxrError
 from cxr_core.robustness.corruptions import CLEAN, CORRUPTIONS, Preset, condition, presets
-from cxr_core.settings_sections import RobustnessSettings
-from cxr_core.settings_stress import MitigationSettings
+from cxr_core.settings_stress import MitigationSettings, RobustnessSettings
 
 __all__ = ["Trial", "drawn_kinds", "trials_of"]
 

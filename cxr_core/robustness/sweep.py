@@ -18,7 +18,7 @@ from cxr_core.dataset.frames import Frames, LabelledFrames
 from cxr_core.errors import CxrError
 from cxr_core.progress import Log
 from cxr_core.robustness.corruptions import CORRUPTIONS, SEVERITIES, Preset, condition, corrupt, presets
-from cxr_core.settings_sections import RobustnessSettings
+from cxr_core.settings_stress import RobustnessSettings
 
 if TYPE_CHECKING:
     from cxr_core.imaging.preprocess import Preprocessing

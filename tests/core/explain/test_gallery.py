@@ -17,7 +17,8 @@ from cxr_core.explain.methods import METHODS, explain
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import build_classifier
 from cxr_core.plotting import png_bytes
-from cxr_core.settings_sections import ExplainSettings, ModelSettings
+from cxr_core.settings_sections import ModelSettings
+from cxr_core.settings_stress import ExplainSettings
 
 LABELS = ("Normal", "Pneumonia", "Tuberculosis")
 

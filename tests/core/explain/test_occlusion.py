@@ -12,7 +12,8 @@ from cxr_core.explain.occlusion import occlusion, window_starts
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier, build_classifier
 from cxr_core.modelling.weights import digest_state_dict
-from cxr_core.settings_sections import ExplainSettings, ModelSettings
+from cxr_core.settings_sections import ModelSettings
+from cxr_core.settings_stress import ExplainSettings
 
 SIDE = 64
 PREPROCESSING = Preprocessing(SIDE, False, 2.0, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

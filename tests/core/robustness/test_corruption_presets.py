@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cxr_core.robustness.corruptions import corrupt, presets
-from cxr_core.settings_sections import RobustnessSettings
+from cxr_core.settings_stress import RobustnessSettings
 
 SIDE = 96
 KEYS = ["1f3a", "b07c", "55d0", "e9e2"]

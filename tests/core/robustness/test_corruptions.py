@@ -12,7 +12,7 @@ from cxr_core.dataset.frames import ArrayFrames
 from cxr_core.errors import CxrError
 from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.robustness.corruptions import CLEAN, CORRUPTIONS, CorruptedFrames, Preset, Step, corrupt, presets
-from cxr_core.settings_sections import RobustnessSettings
+from cxr_core.settings_stress import RobustnessSettings
 
 SIDE = 96
 KEYS = [hashlib.sha256(str(row).encode()).hexdigest()[:16] for row in range(400)]

@@ -16,7 +16,8 @@ from cxr_core.imaging.preprocess import Preprocessing
 from cxr_core.modelling.network import Classifier, build_classifier
 from cxr_core.robustness.corruptions import CORRUPTIONS, CorruptedFrames, corrupt
 from cxr_core.robustness.sweep import PARTITIONS, ConditionFrames, conditions_in, sweep
-from cxr_core.settings_sections import ModelSettings, RobustnessSettings
+from cxr_core.settings_sections import ModelSettings
+from cxr_core.settings_stress import RobustnessSettings
 
 SIDE = 64
 PREPROCESSING = Preprocessing(SIDE, False, 2.0, 8, (0.5,) * 3, (0.5,) * 3)
