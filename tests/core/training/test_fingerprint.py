@@ -8,7 +8,16 @@ from cxr_core.training.fingerprint import _CODE, code_digest, films_digest
 
 ROOT = Path(cxr_core.__file__).parent
 # Imported by the loop, but without a say in the weights: how progress is shown, digests are taken, settings are read.
-NO_SAY = {"training/fingerprint", "progress", "errors", "digests", "store", "settings", "settings_sections"}
+NO_SAY = {
+    "training/fingerprint",
+    "progress",
+    "errors",
+    "digests",
+    "store",
+    "settings",
+    "settings_sections",
+    "settings_stress",
+}
 
 
 def _imported(module: Path, seen: set[str]) -> set[str]:
