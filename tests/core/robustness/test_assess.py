@@ -12,6 +12,7 @@ from swept_tables import NAMES, clean_table, said_of, swept_table
 
 from cxr_core.dataset.frames import ArrayFrames, LabelledFrames
 from cxr_core.errors import CxrError
+from cxr_core.evaluation.bootstrap import resample_weights
 from cxr_core.evaluation.calibration import ERROR
 from cxr_core.evaluation.probabilities import softmax
 from cxr_core.plotting import png_bytes
@@ -93,6 +94,15 @@ def test_errors_over_the_severities_are_as_defined(report: dict[str, Any]) -> No
     assert gamma["excess_error"]["value"] == pytest.approx(gamma["error"]["value"] - 0.1)
     assert gamma["excess_error_over_clean"]["value"] == pytest.approx(gamma["error_over_clean"]["value"] - 1)
     assert gamma["error"]["low"] < gamma["error"]["value"] < gamma["error"]["high"]
+    draws = np.concatenate(list(resample_weights(GROUPS, SETTINGS.seed, 200)))
+    rows = np.arange(N)
+    clean, *wrong = (draws @ (rows < 12 + 6 * s) / draws.sum(axis=1) for s in range(6))
+    for name, spread in {
+        "error": np.mean(wrong, axis=0),
+        "excess_error": np.mean(wrong, axis=0) - clean,
+        "error_over_clean": np.mean(wrong, axis=0)[clean > 0] / clean[clean > 0],  # undefined without an error
+    }.items():
+        assert [gamma[name]["low"], gamma[name]["high"]] == pytest.approx(np.quantile(spread, [0.025, 0.975]))
     mean = report["mean_corruption_error"]
     assert mean["corruptions"] == 2
     assert mean["error"]["value"] == pytest.approx((gamma["error"]["value"] + noise["error"]["value"]) / 2)
