@@ -120,12 +120,26 @@ def pipeline(
             now = load_settings(overrides)
             return refresh(defs, instance, store, now, OBSERVE_JOB, PIPELINE_JOB, config, partitioned_jobs=swept)
 
-        def materialise(*names: str, changes: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
-            return defs.resolve_job_def(PIPELINE_JOB).execute_in_process(
-                instance=instance,
-                asset_selection=[dg.AssetKey(name) for name in names],
-                run_config=dump_overrides({**QUICK, **(changes or {})}),
-                raise_on_error=False,
+        def execute(job: str, config: dict[str, Any], **what: Any) -> dg.ExecuteInProcessResult:
+            return defs.resolve_job_def(job).execute_in_process(
+                instance=instance, run_config=config, raise_on_error=False, **what
             )
+
+        def materialise(*names: str, changes: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+            """Make these assets; partitions, if they are among them, between what they need and what needs them."""
+            config = dump_overrides({**QUICK, **(changes or {})})
+            keys = {dg.AssetKey(name) for name in names}
+            swept = dg.AssetKey("robustness_conditions")
+            after = set()
+            if swept in keys:
+                graph = defs.resolve_asset_graph()
+                after = {key for key in keys if swept in graph.get_ancestor_asset_keys(key)}
+            result = execute(PIPELINE_JOB, config, asset_selection=sorted(keys - after - {swept}))
+            if swept in keys:
+                for partition in graph.get(swept).partitions_def.get_partition_keys():
+                    result = execute(ROBUSTNESS_JOB, config, partition_key=partition) if result.success else result
+                if result.success and after:
+                    result = execute(PIPELINE_JOB, config, asset_selection=sorted(after))
+            return result
 
         yield SimpleNamespace(defs=defs, instance=instance, store=store, refresh=run, materialise=materialise, raw=raw)

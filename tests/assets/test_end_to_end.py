@@ -139,13 +139,19 @@ def test_equal_inputs_give_equal_bytes_in_every_asset(
     from cxr_core.store import ArtefactStore
 
     def digests(store: ArtefactStore) -> dict[str, str]:
-        return {path.stem: json.loads(path.read_bytes())["digest"] for path in (store.root / "refs").glob("*.json")}
+        refs = store.root / "refs"
+        found = [*refs.glob("*.json"), *refs.glob("robustness_conditions/*.json")]
+        return {
+            path.relative_to(refs).with_suffix("").as_posix(): json.loads(path.read_bytes())["digest"] for path in found
+        }
 
     assert pipeline.refresh().problem == ""
     first = digests(pipeline.store)
     for name in ("STORE", "CACHE_DIR", "CHECKPOINT_DIR", "BENTO_HOME"):
         monkeypatch.setenv(f"CXR_{name}", str(tmp_path / "second" / name.lower()))
-    names = [name for name in first if name not in ("bento", "champion")]
-    assert pipeline.materialise(*names).success
-    second = digests(ArtefactStore(tmp_path / "second/store"))
-    assert second == {name: first[name] for name in names}
+    built = {name: first.pop(name) for name in ("bento", "champion")}
+    assert built["bento"]
+    assets = {name.partition("/")[0] for name in first} - {"settings"}
+    assert "robustness_conditions" in assets
+    assert pipeline.materialise(*assets).success
+    assert digests(ArtefactStore(tmp_path / "second/store")) == first
