@@ -40,6 +40,7 @@ def site(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     from cxr_core.settings import load_settings
     from cxr_core.training.saved_model import save_model
 
+    monkeypatch.setattr("cxr_assets.gates._GATES", {})  # these inputs stand alone: nothing has checked them
     for name, value in {"RAW_DIR": raw, "STORE": tmp_path / "store", "CACHE_DIR": tmp_path / "cache"}.items():
         monkeypatch.setenv(f"CXR_{name}", str(value))
     now = load_settings(CHANGES)
