@@ -36,6 +36,7 @@ def faithfulness(
 ) -> dg.Output[Artefact]:
     """Explain test films of each class with both networks, and measure."""
     from cxr_core.dataset.phantom.masks import truth_masks
+    from cxr_core.evaluation.metrics import logits_of
     from cxr_core.evaluation.predict import predict_logits
     from cxr_core.explain.faithfulness import REPORT_FILE, Judged, judge_maps
     from cxr_core.explain.faithfulness_figures import faithfulness_figures
@@ -78,7 +79,7 @@ def faithfulness(
     everything = cache.frames(sha256.loc[test["image_id"]].tolist())
     logits = predict_logits(second.model, everything, second.preprocessing, log=context.log.info, what="second model")
     answers = (
-        temperature.probabilities(test[[f"l_{k}" for k in range(len(now.labels))]].to_numpy(np.float64)),
+        temperature.probabilities(logits_of(test, len(now.labels))),
         temperature.probabilities(logits.astype(np.float64)),
         Grouping(
             test["label_index"].to_numpy(np.int64), test["group_id"].to_numpy(object), now.labels, how.seed,

@@ -1,14 +1,10 @@
 """splits, pixel_cache, tuned_hyperparameters -> second_model: the same training with another seed."""
 
-import json
-import shutil
-from pathlib import Path
-
 import dagster as dg
 import pandas as pd
 
 from cxr_assets.outputs import artefact_output, figure, table, versioned
-from cxr_assets.resources import SettingsResource, StoreResource, preprocessing_of
+from cxr_assets.resources import SettingsResource, StoreResource
 from cxr_core.settings import load_settings
 from cxr_core.store import Artefact
 
@@ -38,43 +34,29 @@ def second_model(
     pixel_cache_manifest: Artefact,
 ) -> dg.Output[Artefact]:
     """Train as trained_model is trained, but for the seed and, where the settings cap them, the epochs."""
-    from cxr_assets.training.process import train_in_a_process
-    from cxr_core.evaluation.figures import training_figure
+    from cxr_assets.training.fitting import fit_and_store, fitting_tags
     from cxr_core.explain.second_training import second_settings
-    from cxr_core.plotting import png_bytes
     from cxr_core.training.job import TrainingJob
     from cxr_core.training.tuning import read_best
 
     now = settings.load()
     shelf = store.open()
-    hyper = read_best(shelf, tuned_hyperparameters)
-    again, hyper = second_settings(now, hyper)
-    tags = {
-        "splits": splits.digest,
-        "pixel_cache": pixel_cache_manifest.digest,
-        "preprocessing": preprocessing_of(now).digest,
-    }
+    again, hyper = second_settings(now, read_best(shelf, tuned_hyperparameters))
+    tags = fitting_tags(now, splits, pixel_cache_manifest)
     job = TrainingJob.place(again, hyper, splits, tags, "second_model")
-    train_in_a_process(context, job.write(), now.training.processes, lambda epoch: None)
-    record = json.loads((job.model_folder / "training.json").read_text())["training"]
-    curves = png_bytes(training_figure(record["history"], record["best_epoch"]))
-
-    def fill(folder: Path) -> None:
-        shutil.copytree(job.model_folder, folder, dirs_exist_ok=True)
-        (folder / "training_curves.png").write_bytes(curves)
-
-    model = shelf.write_tree("second_model", fill)
+    fitted = fit_and_store(context, shelf, job, "second_model")
     job.clear()
+    history = fitted.record["history"]
     return artefact_output(
-        model,
+        fitted.model,
         now,
         _SECTIONS,
         seed=again.training.seed,
-        epochs=len(record["history"]),
+        epochs=len(history),
         planned_epochs=again.training.max_epochs,
-        best_epoch=record["best_epoch"],
-        history=table(pd.DataFrame(record["history"])),
-        curves=figure(curves, "Training curves"),
+        best_epoch=fitted.record["best_epoch"],
+        history=table(pd.DataFrame(history)),
+        curves=figure(fitted.curves, "Training curves"),
     )
 
 

@@ -22,7 +22,7 @@ from cxr_core.release.report_sections_common import (
     token,
     why_absent,
 )
-from cxr_core.release.report_sections_scores import CLASS_METRICS, METRICS
+from cxr_core.release.report_sections_scores import CLASS_METRICS, METRICS, overall_scores
 from cxr_core.release.report_sections_summary import limits
 from cxr_core.release.report_sources import Sources
 
@@ -163,19 +163,7 @@ def _training_data(sources: Sources) -> Section:
 def _analyses(sources: Sources) -> Section:
     missing = why_absent(sources, _REPORT, "/intervals")
     blocks: list[Block] = [
-        as_table(
-            ["measure", "all test films", "mean over sources"],
-            [
-                [
-                    title,
-                    sources.number(_REPORT, f"/intervals/{key}", unit),
-                    sources.number(_REPORT, f"/macro_over_sources/{key}", unit),
-                ]
-                for key, title, unit in METRICS
-            ],
-            "Overall.",
-            missing,
-        ),
+        overall_scores(sources, "Overall.", missing),
         as_table(
             ["class", *(title for _, title, _ in CLASS_METRICS)],
             [

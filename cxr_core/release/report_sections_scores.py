@@ -19,7 +19,15 @@ from cxr_core.release.report_sections_common import (
 )
 from cxr_core.release.report_sources import Sources
 
-__all__ = ["CLASS_METRICS", "METRICS", "calibration", "metrics", "operating_points", "prediction_sets"]
+__all__ = [
+    "CLASS_METRICS",
+    "METRICS",
+    "calibration",
+    "metrics",
+    "operating_points",
+    "overall_scores",
+    "prediction_sets",
+]
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("accuracy", "accuracy", PERCENT),
@@ -44,6 +52,23 @@ CLASS_METRICS: tuple[tuple[str, str, str], ...] = (
 _REPORT, _POINTS, _CALIBRATED, _SETS = "evaluation", "operating_point_report", "calibrated_model", "uncertainty"
 
 
+def overall_scores(sources: Sources, caption: str, empty: str) -> Block:
+    """The scores of all test films beside their plain mean over sources; ``empty`` says why there are none."""
+    return as_table(
+        ["measure", "all test films", "mean over sources"],
+        [
+            [
+                title,
+                sources.number(_REPORT, f"/intervals/{key}", unit),
+                sources.number(_REPORT, f"/macro_over_sources/{key}", unit),
+            ]
+            for key, title, unit in METRICS
+        ],
+        caption,
+        empty,
+    )
+
+
 def metrics(sources: Sources) -> Section:
     """Overall, per class, inside sources and over them, with the confusion matrix."""
     names, labels = names_of(sources, _REPORT, "/per_source"), labels_of(sources)
@@ -59,19 +84,7 @@ def metrics(sources: Sources) -> Section:
             auc=sources.number(_REPORT, "/intervals/macro_auc"),
             resamples=sources.number(_REPORT, "/intervals/resamples"),
         ),
-        as_table(
-            ["measure", "all test films", "mean over sources"],
-            [
-                [
-                    title,
-                    sources.number(_REPORT, f"/intervals/{key}", unit),
-                    sources.number(_REPORT, f"/macro_over_sources/{key}", unit),
-                ]
-                for key, title, unit in METRICS
-            ],
-            "Scores on the test films, and their plain mean over sources.",
-            missing,
-        ),
+        overall_scores(sources, "Scores on the test films, and their plain mean over sources.", missing),
         as_table(
             ["class", "films", *(title for _, title, _ in CLASS_METRICS)],
             [

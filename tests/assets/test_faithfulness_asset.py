@@ -11,9 +11,9 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline_fixtures import QUICK
+from pipeline_fixtures import QUICK, PointedInputs
 
-from cxr_core.store import Artefact, ArtefactStore
+from cxr_core.store import ArtefactStore
 
 CHANGES = {
     **QUICK, "split.test_fraction": 0.3, "explain.occlusion_stride": 0.25, "training.max_epochs": 2,
@@ -26,19 +26,6 @@ UPSTREAM = [
         "pixel_cache",
     )
 ]  # fmt: skip
-
-
-class _Refs(dg.IOManager):
-    """Hands over what the store's pointers name."""
-
-    def __init__(self, store: ArtefactStore) -> None:
-        self.store = store
-
-    def handle_output(self, context: dg.OutputContext, obj: Artefact) -> None:
-        self.store.set_ref(context.asset_key.to_user_string(), obj)
-
-    def load_input(self, context: dg.InputContext) -> Artefact:
-        return self.store.get_ref(context.asset_key.to_user_string())
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +105,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
                 resources={
                     "settings": resource,
                     "store": StoreResource(settings=resource),
-                    "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(_Refs(store)),
+                    "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(PointedInputs(store)),
                 },
                 instance=instance,
             )

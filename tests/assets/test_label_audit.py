@@ -11,25 +11,12 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline_fixtures import QUICK
+from pipeline_fixtures import QUICK, PointedInputs
 
-from cxr_core.store import Artefact, ArtefactStore
+from cxr_core.store import ArtefactStore
 
 CHANGES: dict[str, Any] = {**QUICK, "label_audit.min_films": 8, "label_audit.resamples": 100, "label_audit.shown": 8}
 UPSTREAM = [dg.AssetSpec(name) for name in ("predictions", "image_index", "splits", "pixel_cache")]
-
-
-class _Refs(dg.IOManager):
-    """Hands over what the store's pointers name; no gate stands between, as nothing is made here."""
-
-    def __init__(self, store: ArtefactStore) -> None:
-        self.store = store
-
-    def handle_output(self, context: dg.OutputContext, obj: Artefact) -> None:
-        self.store.set_ref(context.asset_key.to_user_string(), obj)
-
-    def load_input(self, context: dg.InputContext) -> Artefact:
-        return self.store.get_ref(context.asset_key.to_user_string())
 
 
 def test_the_audit_is_made_of_every_accepted_film_and_its_queue_is_a_table_of_corrections(
@@ -66,7 +53,7 @@ def test_the_audit_is_made_of_every_accepted_film_and_its_queue_is_a_table_of_co
             resources={
                 "settings": resource,
                 "store": StoreResource(settings=resource),
-                "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(_Refs(store)),
+                "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(PointedInputs(store)),
             },
             instance=instance,
         )

@@ -12,9 +12,9 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline_fixtures import QUICK
+from pipeline_fixtures import QUICK, PointedInputs
 
-from cxr_core.store import Artefact, ArtefactStore
+from cxr_core.store import ArtefactStore
 
 CHANGES: dict[str, Any] = {
     **QUICK,
@@ -26,19 +26,6 @@ CHANGES: dict[str, Any] = {
     "evaluation.resamples": 100,
 }
 UPSTREAM = [dg.AssetSpec(name) for name in ("trained_model", "predictions", "image_index", "splits", "pixel_cache")]
-
-
-class _Refs(dg.IOManager):
-    """Hands over what the store's pointers name; no gate stands between, as nothing is made here."""
-
-    def __init__(self, store: ArtefactStore) -> None:
-        self.store = store
-
-    def handle_output(self, context: dg.OutputContext, obj: Artefact) -> None:
-        self.store.set_ref(context.asset_key.to_user_string(), obj)
-
-    def load_input(self, context: dg.InputContext) -> Artefact:
-        return self.store.get_ref(context.asset_key.to_user_string())
 
 
 @pytest.fixture
@@ -93,7 +80,7 @@ def made(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
             resources={
                 "settings": resource,
                 "store": StoreResource(settings=resource),
-                "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(_Refs(store)),
+                "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(PointedInputs(store)),
             },
             instance=instance,
         )
