@@ -1,4 +1,4 @@
-"""A training in a process of its own, from its inputs to the stored model: for all assets that train a whole network."""
+"""A training in a process of its own, from its inputs to the stored model: for the assets that train a network."""
 
 import json
 import shutil
